@@ -1,0 +1,1 @@
+"""Labs of real etcd, Patroni and PostgreSQL on this machine."""

@@ -1,0 +1,184 @@
+"""The seams: what the engine needs from etcd, nodes, clocks and journals, as Protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus, NodeView
+
+
+@dataclass(frozen=True)
+class MemberList:
+    """The member list as one member knows it. Not linearizable on etcd 3.4: prove quorum with a range first."""
+
+    cluster_id: int
+    answered_by: int
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    """One key of etcd, decoded. `lease` is 0 when there is none."""
+
+    key: str
+    value: str
+    create_revision: int
+    mod_revision: int
+    version: int
+    lease: int
+
+
+@dataclass(frozen=True)
+class RangeResult:
+    """Keys in order, and the store's revision when they were read."""
+
+    revision: int
+    kvs: tuple[KeyValue, ...]
+
+
+@dataclass(frozen=True)
+class LeaseLeft:
+    """A lease's granted TTL and what is left of it, in whole seconds; `remaining` -1 = gone."""
+
+    ttl: int
+    remaining: int
+
+
+@dataclass(frozen=True)
+class HashKv:
+    """The hash of all keys up to a revision; comparable between members when `compact_revision` agrees."""
+
+    hash: int
+    compact_revision: int
+
+
+@dataclass(frozen=True)
+class SnapshotInfo:
+    """A received snapshot: bytes of the database (without the trailing digest) and its SHA-256."""
+
+    size: int
+    sha256: str
+
+
+class EtcdApi(Protocol):
+    """One etcd member, one attempt per call, an explicit timeout; errors are subclasses of EtcdError."""
+
+    @property
+    def endpoint(self) -> str:
+        """Return the client URL that this client talks to."""
+
+    def within(self, seconds: float) -> EtcdApi:
+        """Return the same client with another total timeout per call, in seconds."""
+
+    def member_list(self) -> MemberList:
+        """Return the member list as this member knows it (a local read on etcd 3.4)."""
+
+    def status(self) -> MemberStatus:
+        """Return what the member says of itself; needs no quorum."""
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Return the alarms that are raised in the cluster."""
+
+    def connected_peers(self) -> frozenset[int] | None:
+        """Return the ids of the peers it has live streams with; None where the metrics are not served."""
+
+    def hash_kv(self, revision: int) -> HashKv | None:
+        """Return the hash of the key space at a revision; None where the version doesn't offer it."""
+
+    def add_learner(self, peer_urls: tuple[str, ...]) -> Member:
+        """Add a learner; sent once."""
+
+    def remove_member(self, member_id: int) -> None:
+        """Remove a member by id; sent once."""
+
+    def promote_member(self, member_id: int) -> None:
+        """Promote a learner; sent once."""
+
+    def transfer_leadership(self, target_id: int) -> None:
+        """Move raft leadership from this member, which must lead, to a voter; sent once."""
+
+    def snapshot(self, sink: BinaryIO) -> SnapshotInfo:
+        """Stream a snapshot into `sink`, digest included, and check the digest. Needs no quorum."""
+
+    def range(self, key: str, *, prefix: bool = False, serializable: bool = False) -> RangeResult:
+        """Read a key, or all keys with a prefix; linearizable unless `serializable`."""
+
+    def put(self, key: str, value: str, *, lease: int = 0) -> int:
+        """Write a key; return the new revision."""
+
+    def put_if_absent(self, key: str, value: str, *, lease: int) -> KeyValue | None:
+        """Create a key; return None when created, else the key that is there already."""
+
+    def delete(self, key: str, *, prefix: bool = False) -> int:
+        """Delete a key or a prefix; return how many keys went."""
+
+    def grant_lease(self, ttl: int) -> int:
+        """Grant a lease of `ttl` seconds; return its id."""
+
+    def keep_alive(self, lease: int) -> bool:
+        """Renew a lease once; False when it is gone."""
+
+    def revoke_lease(self, lease: int) -> None:
+        """Revoke a lease, with every key on it; a lease that is gone already is fine."""
+
+    def lease_left(self, lease: int) -> LeaseLeft:
+        """Return what is left of a lease."""
+
+
+class EtcdConnector(Protocol):
+    """Makes clients with the user's TLS and credentials."""
+
+    def __call__(self, url: str, timeout: float) -> EtcdApi:
+        """Return a client for one client URL; `timeout` is the total per call, in seconds."""
+
+
+class NodeControl(Protocol):
+    """One node: its etcd service, configuration and data dir. Errors: NodeControlError."""
+
+    @property
+    def name(self) -> str:
+        """Return the member's name in the inventory."""
+
+    @property
+    def peer_urls(self) -> tuple[str, ...]:
+        """Return the peer URLs the inventory gives; empty = those of the running member."""
+
+    @property
+    def client_urls(self) -> tuple[str, ...]:
+        """Return the client URLs the inventory gives; empty = those of the running member."""
+
+    def look(self) -> NodeView:
+        """Read the node's state; never changes anything, never raises for what a NodeView can say."""
+
+    def stop(self) -> None:
+        """Stop the service and return when it is down; a service that is down already is fine."""
+
+    def start(self) -> None:
+        """Start the service; does not wait until etcd answers."""
+
+    def set_data_aside(self, label: str) -> tuple[str, ...]:
+        """Rename the data dir (and a separate WAL dir) to `<dir>.<label>`, durably; return the new paths.
+
+        A directory that is not there is fine (done before); an existing target is an error.
+        """
+
+    def write_config(self, settings: Mapping[str, str], label: str) -> None:
+        """Set these etcd settings (flag names without dashes in front) in the node's configuration file.
+
+        Atomic; keeps all else in the file, its owner and mode; the former file stays as `<file>.<label>`.
+        """
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def monotonic(self) -> float:
+        """Return a monotonic time in seconds."""
+
+    def wall(self) -> float:
+        """Return seconds since the epoch."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
