@@ -11,7 +11,7 @@ from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus, NodeVi
 
 @dataclass(frozen=True)
 class MemberList:
-    """The member list as one member knows it. Not linearizable on etcd 3.4: prove quorum with a range first."""
+    """The member list as one member knows it. Stale on a partitioned 3.4 member: do a range first."""
 
     cluster_id: int
     answered_by: int

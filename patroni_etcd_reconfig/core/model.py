@@ -167,7 +167,7 @@ class PatroniCluster:
     scope: str
     leader: str | None
     lease: Lease | None
-    leader_created: int = 0  # create revision of the leader key: changes when the lock was lost and taken again
+    leader_created: int = 0  # create revision of the leader key: changes when the lock was lost
     ttl: float = 30
     loop_wait: float = 10
     retry_timeout: float = 10
