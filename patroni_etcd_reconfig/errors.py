@@ -53,6 +53,13 @@ class NodeControlError(StepFailedError):
     code = "NODE_CONTROL"
 
 
+class JournalError(ReconfigError):
+    """The journal can't be read or written: without one, nothing is done."""
+
+    exit_code = ExitCode.STEP_FAILED
+    code = "JOURNAL"
+
+
 class LockedError(ReconfigError):
     """Another operation holds the lock, or ours was lost."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus, NodeView
+from patroni_etcd_reconfig.core.model import KeyValue as KeyValue
 
 
 @dataclass(frozen=True)
@@ -16,18 +17,6 @@ class MemberList:
     cluster_id: int
     answered_by: int
     members: tuple[Member, ...]
-
-
-@dataclass(frozen=True)
-class KeyValue:
-    """One key of etcd, decoded. `lease` is 0 when there is none."""
-
-    key: str
-    value: str
-    create_revision: int
-    mod_revision: int
-    version: int
-    lease: int
 
 
 @dataclass(frozen=True)

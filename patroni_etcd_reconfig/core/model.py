@@ -131,6 +131,18 @@ class EtcdView:
 
 
 @dataclass(frozen=True)
+class KeyValue:
+    """One key of etcd, decoded. `lease` is 0 when there is none."""
+
+    key: str
+    value: str
+    create_revision: int
+    mod_revision: int
+    version: int
+    lease: int
+
+
+@dataclass(frozen=True)
 class PatroniMember:
     """A Patroni node as its member key says it is. `lag` in bytes behind the leader, None = unknown."""
 

@@ -1,0 +1,66 @@
+"""Changes and steps as plain data for journals and plan files, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from patroni_etcd_reconfig.core.changes import Change, Cycle, MemberRef, Seat
+from patroni_etcd_reconfig.core.model import format_id
+from patroni_etcd_reconfig.core.steps import Step
+
+STEP_TYPES: Mapping[str, type[Any]] = {
+    kind.__name__: kind for kind in Step.__args__
+}
+
+
+def encode_step(step: Step) -> dict[str, Any]:
+    """Return the step as JSON data; ids in hex, as everywhere a person may read them."""
+    return {"kind": type(step).__name__, **{key: _encode_ref(value) for key, value in asdict(step).items()}}
+
+
+def decode_step(data: Mapping[str, Any]) -> Step:
+    """Return the step; raises KeyError, TypeError or ValueError for data that is none."""
+    kind = STEP_TYPES[data["kind"]]
+    values = {field.name: _decode_ref(data[field.name]) for field in fields(kind)}
+    step: Step = kind(**values)
+    return step
+
+
+def encode_change(change: Change) -> dict[str, Any]:
+    """Return the change as JSON data."""
+    return {
+        "kind": change.verb,
+        "cluster_id": format_id(change.cluster_id),
+        "victims": [_encode_ref(asdict(ref)) for ref in change.victims],
+        "others": [_encode_ref(asdict(ref)) for ref in change.others],
+    }
+
+
+def decode_change(data: Mapping[str, Any]) -> Change:
+    """Return the change; raises KeyError, TypeError or ValueError for data that is none."""
+    if data["kind"] != Cycle.verb:
+        raise ValueError(f"unknown change {data['kind']!r}")
+    return Cycle(
+        int(data["cluster_id"], 16),
+        tuple(_member(item) for item in data["victims"]),
+        tuple(_member(item) for item in data["others"]),
+    )
+
+
+def _encode_ref(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: format_id(item) if key == "id" else list(item) if isinstance(item, tuple) else item
+        for key, item in value.items()
+    }
+
+
+def _decode_ref(value: Mapping[str, Any]) -> MemberRef | Seat:
+    return _member(value) if "id" in value else Seat(value["name"], tuple(value["peer_urls"]))
+
+
+def _member(value: Mapping[str, Any]) -> MemberRef:
+    return MemberRef(int(value["id"], 16), value["name"], tuple(value["peer_urls"]))
+
+

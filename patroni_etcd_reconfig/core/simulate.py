@@ -1,0 +1,98 @@
+"""What a step does to what is seen, without doing it: for dry runs, and for tests of every state."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from patroni_etcd_reconfig.core.changes import Seat
+from patroni_etcd_reconfig.core.model import DataDir, Member, MemberStatus, MemberView, NodeView, Observation
+from patroni_etcd_reconfig.core.planner import best_transferee
+from patroni_etcd_reconfig.core.steps import (
+    AddLearner,
+    AwaitSettled,
+    PromoteLearner,
+    RemoveMember,
+    SaveSnapshot,
+    SetDataAside,
+    StartMember,
+    Step,
+    TransferLeadership,
+    Verify,
+)
+
+
+def apply_step(seen: Observation, step: Step) -> Observation:
+    """Return what would be seen after the step was done as planned."""
+    if isinstance(step, (SaveSnapshot, AwaitSettled, Verify)):
+        return _note(seen, step)
+    if isinstance(step, TransferLeadership):
+        target = best_transferee(seen.etcd, step.source.id)
+        return replace(seen, etcd=replace(seen.etcd, leader_id=target.id if target else None))
+    if isinstance(step, SetDataAside):
+        return _with_node(seen, step.seat.name, active=False, data=None)
+    return _change_members(seen, step)
+
+
+def _note(seen: Observation, step: SaveSnapshot | AwaitSettled | Verify) -> Observation:
+    progress = seen.progress
+    if isinstance(step, SaveSnapshot):
+        progress = replace(progress, snapshot="simulated")
+    elif isinstance(step, AwaitSettled):
+        progress = replace(progress, settled=progress.settled | {_on_seat(seen, step.seat).id})
+    else:
+        progress = replace(progress, verified=True)
+    return replace(seen, progress=progress)
+
+
+def _change_members(
+    seen: Observation, step: RemoveMember | AddLearner | StartMember | PromoteLearner
+) -> Observation:
+    members = seen.etcd.members
+    if isinstance(step, RemoveMember):
+        kept = tuple(view for view in members if view.id != step.member.id)
+        return replace(seen, etcd=replace(seen.etcd, members=kept))
+    if isinstance(step, AddLearner):
+        return _with_members(seen, (*members, MemberView(_new_member(seen, step.seat))))
+    view = _on_seat(seen, step.seat)
+    if isinstance(step, PromoteLearner):
+        promoted = replace(view, member=replace(view.member, is_learner=False), serves_reads=True)
+        return _with_members(seen, tuple(promoted if v.id == view.id else v for v in members))
+    return _started(seen, view, step.seat)
+
+
+def _started(seen: Observation, view: MemberView, seat: Seat) -> Observation:
+    up = replace(view, member=replace(view.member, name=seat.name), status=_status_like(seen, view.id))
+    after = _with_members(seen, tuple(up if v.id == view.id else v for v in seen.etcd.members))
+    after = _with_node(after, seat.name, active=True, data=DataDir(seen.etcd.cluster_id, view.id))
+    joined = {**after.progress.joined, view.id: 0.0}
+    return replace(after, progress=replace(after.progress, joined=joined))
+
+
+def _new_member(seen: Observation, seat: Seat) -> Member:
+    """Return a member with an id nobody had: as etcd does, a hash of peer URLs and of the moment."""
+    moment = f"{' '.join(seat.peer_urls)} {len(seen.progress.joined)}"
+    new_id = int.from_bytes(hashlib.sha256(moment.encode()).digest()[:8], "big")
+    return Member(new_id, "", seat.peer_urls, is_learner=True)
+
+
+def _status_like(seen: Observation, member_id: int) -> MemberStatus:
+    pattern = next(view.status for view in seen.etcd.members if view.status)
+    return replace(pattern, member_id=member_id, is_learner=True, errors=())
+
+
+def _on_seat(seen: Observation, seat: Seat) -> MemberView:
+    found = seen.etcd.by_peer_urls(seat.peer_urls)
+    if found is None:
+        raise LookupError(f"nobody sits on {', '.join(seat.peer_urls)}")
+    return found
+
+
+def _with_members(seen: Observation, members: tuple[MemberView, ...]) -> Observation:
+    return replace(seen, etcd=replace(seen.etcd, members=members))
+
+
+def _with_node(seen: Observation, name: str, *, active: bool, data: DataDir | None) -> Observation:
+    node = seen.nodes.get(name, NodeView(name))
+    changed = replace(node, service_active=active, data=data, data_present=data is not None)
+    return replace(seen, nodes={**seen.nodes, name: changed})

@@ -1,0 +1,216 @@
+"""What an operation intended and what came of it: durable before and after every step.
+
+One file of JSON lines an operation, appended and fsynced, mode 0600; a copy of every line in etcd while
+there is one. A line that a crash tore in the middle is the last one and is ignored. No secrets go in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from patroni_etcd_reconfig.adapters.files import append_durably
+from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.codec import decode_change, decode_step, encode_change, encode_step
+from patroni_etcd_reconfig.core.model import Progress
+from patroni_etcd_reconfig.core.steps import Step, describe, subject, touches_etcd
+from patroni_etcd_reconfig.errors import JournalError
+from patroni_etcd_reconfig.ports import Clock
+
+FORMAT = 1
+_MOVE = "move it out of the state directory"
+ETCD_PREFIX = "/patroni-etcd-reconfig/journal/"
+Mirror = Callable[[str, str], None]  # operation id and sequence, line; must not raise
+
+
+@dataclass
+class StepRecord:
+    """One step as the result reports it: state is `started`, `done`, `failed` or `unknown`."""
+
+    name: str
+    subject: str
+    text: str
+    state: str
+    seconds: float = 0.0
+
+
+@dataclass
+class Record:
+    """An operation as its journal tells it."""
+
+    operation_id: str
+    change: Change
+    started_at: float
+    holder: Mapping[str, Any]
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    steps: list[StepRecord] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
+    state: str = "running"  # running, done, failed, blocked, interrupted
+    touched: bool = False  # whether a step that changes something was begun
+    measured: dict[str, float] = field(default_factory=dict)
+    last_change_at: float = 0.0  # wall time at which the last step that touches etcd ended
+
+    @property
+    def finished(self) -> bool:
+        """True when nothing is left to resume: done, or stopped before anything was changed."""
+        return self.state == "done" or not self.touched
+
+
+class Journal:
+    """The open journal of one operation."""
+
+    def __init__(self, path: Path, record: Record, clock: Clock, mirror: Mirror | None, lines: int) -> None:
+        self.path = path
+        self.record = record
+        self._clock = clock
+        self._mirror = mirror
+        self._lines = lines
+
+    def intend(self, step: Step) -> None:
+        """Record that the step is about to be done; durable when this returns."""
+        self._append({"kind": "intent", "step": encode_step(step), "text": describe(step)})
+
+    def conclude(self, step: Step, state: str, seconds: float, facts: Mapping[str, Any]) -> None:
+        """Record what came of the step."""
+        entry = {"kind": "outcome", "step": encode_step(step), "state": state, "facts": dict(facts)}
+        self._append({**entry, "text": describe(step), "seconds": round(seconds, 3)})
+
+    def end(self, state: str, measured: Mapping[str, float]) -> None:
+        """Record how this run of the operation ended and what the sentinel measured in it."""
+        self._append({"kind": "end", "state": state, "measured": dict(measured)})
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        line = json.dumps({**entry, "at": self._clock.wall()}, separators=(",", ":"))
+        try:
+            append_durably(self.path, line + "\n")
+        except OSError as error:
+            raise journal_error(self.path, error) from error
+        _replay(self.record, json.loads(line))
+        self._lines += 1
+        if self._mirror:
+            self._mirror(f"{self.record.operation_id}/{self._lines:06d}", line)
+
+
+def begin(
+    path: Path,
+    operation_id: str,
+    change: Change,
+    *,
+    holder: Mapping[str, Any],
+    baseline: Mapping[str, Any],
+    clock: Clock,
+    mirror: Mirror | None = None,
+) -> Journal:
+    """Start the journal of a new operation; its first line is durable when this returns."""
+    head = {"kind": "begin", "format": FORMAT, "id": operation_id, "change": encode_change(change)}
+    record = Record(operation_id, change, clock.wall(), holder)
+    journal = Journal(path, record, clock, mirror, 0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise journal_error(path, error) from error
+    journal._append({**head, "holder": dict(holder), "baseline": dict(baseline)})
+    return journal
+
+
+def reopen(path: Path, clock: Clock, mirror: Mirror | None = None) -> Journal:
+    """Open the journal of an earlier operation to go on with it."""
+    lines = _lines_of(path)
+    return Journal(path, read(lines, str(path)), clock, mirror, len(lines))
+
+
+def read(lines: Iterable[str], source: str) -> Record:
+    """Return the operation that the lines tell of. Raises JournalError when the first line is no begin."""
+    record: Record | None = None
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            record = _replay(record, entry) if record else _begin(entry)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if record is None:
+                raise JournalError(f"{source} is not a journal of this tool: {error}", hint=_MOVE) from error
+            break  # a torn tail: what the crash did not let us write did not happen
+    if record is None:
+        raise JournalError(f"{source} is empty", hint=_MOVE)
+    return record
+
+
+def _lines_of(path: Path) -> list[str]:
+    """Return the whole lines; cut a torn tail off the file, so that new lines start on their own."""
+    try:
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+    except OSError as error:
+        raise journal_error(path, error) from error
+    return whole.decode("utf-8", "replace").splitlines()
+
+
+def _begin(entry: Mapping[str, Any]) -> Record:
+    if entry["kind"] != "begin" or entry["format"] != FORMAT:
+        raise ValueError("the first line is no begin of a known format")
+    change = decode_change(entry["change"])
+    return Record(entry["id"], change, entry["at"], entry["holder"], entry["baseline"])
+
+
+def _replay(record: Record, entry: Mapping[str, Any]) -> Record:
+    kind = entry["kind"]
+    if kind == "begin":
+        record.baseline = entry["baseline"]
+        record.started_at = entry["at"]
+    elif kind == "intent":
+        _replay_intent(record, entry)
+    elif kind == "outcome":
+        _replay_outcome(record, entry)
+    elif kind == "end":
+        record.state = entry["state"]
+        _add_measures(record.measured, entry["measured"])
+    return record
+
+
+def _replay_intent(record: Record, entry: Mapping[str, Any]) -> None:
+    step = _step(entry)
+    record.state = "running"
+    record.touched = record.touched or touches_etcd(step)
+    record.steps.append(StepRecord(type(step).__name__, subject(step), entry["text"], "started"))
+
+
+def _replay_outcome(record: Record, entry: Mapping[str, Any]) -> None:
+    step, facts = _step(entry), entry["facts"]
+    record.steps[-1].state, record.steps[-1].seconds = entry["state"], entry["seconds"]
+    if touches_etcd(step):
+        record.last_change_at = entry["at"]
+    if entry["state"] == "done":
+        record.progress = _advance(record.progress, facts)
+
+
+def _advance(progress: Progress, facts: Mapping[str, Any]) -> Progress:
+    joined = dict(progress.joined)
+    if "joined" in facts:
+        joined[int(facts["joined"], 16)] = float(facts["joined_at"])
+    settled = progress.settled | ({int(facts["settled"], 16)} if "settled" in facts else set())
+    snapshot = str(facts.get("snapshot", progress.snapshot))
+    return Progress(snapshot, settled, joined, bool(facts.get("verified", progress.verified)))
+
+
+def _step(entry: Mapping[str, Any]) -> Step:
+    return decode_step(entry["step"])
+
+
+def _add_measures(total: dict[str, float], run: Mapping[str, float]) -> None:
+    """Several runs of one operation: gaps and changes add up, the largest gap stays the largest."""
+    for key, value in run.items():
+        total[key] = max(total.get(key, 0), value) if key.endswith("_max_ms") else total.get(key, 0) + value
+
+
+def journal_error(path: Path, error: OSError) -> JournalError:
+    """Return the error for a journal that can't be read or written: nothing is done without one."""
+    return JournalError(
+        f"{path}: {error.strerror or error}",
+        hint="make room or correct the rights there, or set policy.state_dir in the inventory; then resume",
+    )

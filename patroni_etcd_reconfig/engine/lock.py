@@ -1,0 +1,157 @@
+"""One operation at a time: a lease-held key in etcd, checked again right before every step.
+
+etcd's locks alone are no safe mutual exclusion (Jepsen, etcd issue 11456): a holder that was frozen past
+its lease still believes in it. So every step first asks whether the key is still the one we created,
+and a holder whose own clock says that the lease is over does not even ask.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from patroni_etcd_reconfig.errors import EtcdError, LockedError
+from patroni_etcd_reconfig.ports import Clock, EtcdApi, KeyValue
+
+LOCK_KEY = "/patroni-etcd-reconfig/lock"
+
+
+def describe_self(operation_id: str, clock: Clock) -> dict[str, Any]:
+    """Return who holds the lock, as the key's value tells others; start time makes a reused pid visible."""
+    return {
+        "operation": operation_id,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pid_started": process_start(os.getpid()),
+        "user": os.environ.get("SUDO_USER") or os.environ.get("USER", ""),
+        "since": datetime.fromtimestamp(clock.wall(), timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def process_start(pid: int) -> str:
+    """Return the start time of a process in clock ticks since boot (proc(5), stat field 22); "" if gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+class Lock:
+    """The lock while it is held. `clients` gives clients of the members that are healthy now."""
+
+    def __init__(self, clients: Callable[[], list[EtcdApi]], ttl: int, clock: Clock) -> None:
+        self._clients = clients
+        self._ttl = ttl
+        self._clock = clock
+        self._lease = 0
+        self._created = 0
+        self._renewed_at = 0.0
+        self._stop = threading.Event()
+
+    def acquire(self, holder: Mapping[str, Any], *, say: Callable[[str], None], wait: bool = False) -> None:
+        """Take the lock, at once from a dead process of this host; `wait` waits for another's lease to end.
+
+        Raises LockedError, which says who holds it and since when.
+        """
+        client = self._clients()[0]
+        deadline = self._clock.monotonic() + self._ttl + 5
+        while (other := self._try(client, holder)) is not None:
+            if _is_dead_here(other):
+                client.revoke_lease(other.lease)
+                say(f"took the lock over from a dead process of this host ({_who(other)})")
+            elif not wait or self._clock.monotonic() > deadline:
+                raise _locked(other)
+            else:
+                say(f"waiting for the lock of {_who(other)}, at most {self._ttl} s")
+                self._clock.sleep(1.0)
+        threading.Thread(target=self._keep_alive, daemon=True).start()
+
+    def check(self) -> None:
+        """Raise LockedError unless the lock is certainly still ours."""
+        if self._clock.monotonic() - self._renewed_at >= self._ttl:
+            raise _lost(f"its lease of {self._ttl} s could not be renewed in time")
+        found = self._clients()[0].range(LOCK_KEY).kvs
+        if not found or found[0].create_revision != self._created:
+            raise _lost(f"now held by {_who(found[0])}" if found else "its key is gone")
+
+    def release(self) -> None:
+        """Give the lock back by revoking its lease; if etcd does not answer, the lease ends by itself."""
+        self._stop.set()
+        for client in self._clients() if self._lease else []:
+            try:
+                client.revoke_lease(self._lease)
+            except EtcdError:
+                continue
+            return
+
+    def _try(self, client: EtcdApi, holder: Mapping[str, Any]) -> KeyValue | None:
+        asked_at = self._clock.monotonic()
+        lease = client.grant_lease(self._ttl)
+        other = client.put_if_absent(LOCK_KEY, json.dumps(dict(holder)), lease=lease)
+        if other is not None:
+            client.revoke_lease(lease)
+            return other
+        self._lease, self._renewed_at = lease, asked_at
+        self._created = client.range(LOCK_KEY).kvs[0].create_revision
+        return None
+
+    def _keep_alive(self) -> None:
+        """Renew at a third of the TTL, through whichever member answers."""
+        while not self._stop.wait(self._ttl / 3):
+            for client in self._clients():
+                asked_at = self._clock.monotonic()
+                try:
+                    if client.keep_alive(self._lease):
+                        self._renewed_at = asked_at
+                    break
+                except EtcdError:
+                    continue
+
+
+def _holder(kv: KeyValue) -> Mapping[str, Any]:
+    try:
+        data = json.loads(kv.value)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _is_dead_here(kv: KeyValue) -> bool:
+    """True only if the holder names this host and its process is certainly gone."""
+    holder = _holder(kv)
+    pid = holder.get("pid")
+    if holder.get("host") != socket.gethostname() or not isinstance(pid, int):
+        return False
+    return process_start(pid) != holder.get("pid_started")
+
+
+def _who(kv: KeyValue) -> str:
+    holder = _holder(kv)
+    if not holder:
+        return "somebody who left no name"
+    return (
+        f"{holder.get('user') or 'somebody'} on {holder.get('host')}, pid {holder.get('pid')}, "
+        f"operation {holder.get('operation')}, since {holder.get('since')}"
+    )
+
+
+def _locked(kv: KeyValue) -> LockedError:
+    return LockedError(
+        f"another operation holds the lock: {_who(kv)}",
+        hint="wait until it has ended; if its machine is gone for good, the lock ends with its lease "
+        "within a minute, and then: patronictl-etcd resume",
+    )
+
+
+def _lost(why: str) -> LockedError:
+    return LockedError(
+        f"the lock was lost: {why}",
+        hint="nothing was begun after that; see who works on the cluster, then: patronictl-etcd resume",
+        code="LOCK_LOST",
+    )

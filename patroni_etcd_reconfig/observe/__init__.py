@@ -1,0 +1,1 @@
+"""Gathers, in parallel and under deadlines, everything that decisions are made from."""

@@ -1,0 +1,185 @@
+"""One look at an etcd cluster: every endpoint at once, each under the same deadline."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+
+from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberStatus, MemberView, format_id
+from patroni_etcd_reconfig.errors import (
+    AuthFailedError,
+    ConfigError,
+    EtcdError,
+    NotEtcdError,
+    NotSupportedError,
+    UnreachableError,
+)
+from patroni_etcd_reconfig.parallel import Crowd
+from patroni_etcd_reconfig.ports import EtcdApi, EtcdConnector, MemberList
+
+# Read on every member to see whether it can still serve a linearizable read; need not exist.
+PROBE_READ = "/patroni-etcd-reconfig/lock"
+
+
+@dataclass
+class Answer:
+    """What one endpoint has said so far; filled in by its own thread."""
+
+    url: str
+    status: MemberStatus | None = None
+    listed: MemberList | None = None
+    revision: int | None = None  # set once a linearizable read worked
+    connected: frozenset[int] | None = None
+    error: EtcdError | None = None
+
+
+@dataclass
+class EtcdObserver:
+    """Looks at a cluster through its seeds and through every member it learns of.
+
+    `deadline` is the time in seconds that one look may take, whatever the endpoints do.
+    """
+
+    connect: EtcdConnector
+    seeds: tuple[str, ...]
+    deadline: float = 1.0
+    with_connections: bool = False  # also read each member's peer connections from its metrics
+    _known: frozenset[str] = field(default=frozenset(), init=False)
+
+    def look(self) -> EtcdView:
+        """Return the cluster as a member with quorum knows it, or as anybody does if none has quorum.
+
+        Raises AuthFailedError, NotEtcdError or UnreachableError when no endpoint gives a member list,
+        and ConfigError when the seeds lead to two different clusters.
+        """
+        answers = _Round(self).run()
+        best = _most_trusted(answers)
+        self._known = frozenset(url for member in best.members for url in member.client_urls)
+        return _view(best, answers)
+
+    def client(self, url: str, timeout: float | None = None) -> EtcdApi:
+        """Return a client for one URL; its calls end within `timeout`, or within the look's deadline."""
+        return self.connect(url, timeout or self.deadline)
+
+
+class _Round:
+    """One round of asking: an endpoint's member list may bring further endpoints to ask."""
+
+    def __init__(self, observer: EtcdObserver) -> None:
+        self._observer = observer
+        self._crowd = Crowd()
+        self._lock = threading.Lock()
+        self._answers: dict[str, Answer] = {}
+
+    def run(self) -> list[Answer]:
+        self._ask((*self._observer.seeds, *sorted(self._observer._known)))
+        self._crowd.wait(self._observer.deadline)
+        with self._lock:
+            return [replace(answer) for answer in self._answers.values()]
+
+    def _ask(self, urls: tuple[str, ...]) -> None:
+        for url in urls:
+            with self._lock:
+                if url in self._answers:
+                    continue
+                answer = self._answers[url] = Answer(url)
+            self._crowd.start(lambda answer=answer: self._fill(answer))  # type: ignore[misc]
+
+    def _fill(self, answer: Answer) -> None:
+        try:
+            self._question(answer, self._observer.client(answer.url))
+        except EtcdError as error:
+            answer.error = error
+
+    def _question(self, answer: Answer, client: EtcdApi) -> None:
+        answer.status = client.status()
+        if self._observer.with_connections:
+            answer.connected = client.connected_peers()
+        try:
+            answer.listed = client.member_list()
+        except NotSupportedError:  # a learner says no more than its status
+            return
+        self._ask(tuple(url for member in answer.listed.members for url in member.client_urls))
+        revision = client.range(PROBE_READ).revision
+        # The list is a local read on etcd 3.4: only one that was read after a linearizable read is fresh.
+        answer.listed, answer.revision = client.member_list(), revision
+
+
+def _most_trusted(answers: list[Answer]) -> MemberList:
+    """Return the list of a member with quorum; else the one that was read with the highest raft index."""
+    listed = [answer for answer in answers if answer.listed]
+    if not listed:
+        raise _nobody(answers)
+    fresh = [answer for answer in listed if answer.revision is not None]
+    clusters = {answer.listed.cluster_id for answer in fresh if answer.listed}
+    if len(clusters) > 1:
+        names = ", ".join(f"{format_id(a.listed.cluster_id)} at {a.url}" for a in fresh if a.listed)
+        raise ConfigError(
+            f"the etcd hosts lead to different clusters: {names}",
+            hint="list only members of one cluster in the Patroni file's etcd section",
+            code="TWO_CLUSTERS",
+        )
+    best = max(fresh or listed, key=lambda answer: answer.status.raft_applied_index if answer.status else 0)
+    assert best.listed is not None  # noqa: S101 - told mypy; `listed` holds no others
+    return best.listed
+
+
+def _nobody(answers: list[Answer]) -> Exception:
+    """Say why nobody answered: the error that tells most comes first."""
+    for kind in (AuthFailedError, NotEtcdError):
+        for answer in answers:
+            if isinstance(answer.error, kind):
+                return answer.error
+    words = "; ".join(f"{a.url}: {a.error.message if a.error else 'no answer in time'}" for a in answers)
+    return UnreachableError(
+        f"no etcd member answered: {words}",
+        hint="check `hosts` in the Patroni file's etcd section, and that etcd runs there",
+    )
+
+
+def _view(best: MemberList, answers: list[Answer]) -> EtcdView:
+    fresh = [a for a in answers if a.revision is not None and a.listed]
+    ours = [a.status for a in answers if a.status and a.status.cluster_id == best.cluster_id]
+    newest = max(ours, key=lambda status: (status.raft_term, status.raft_applied_index), default=None)
+    return EtcdView(
+        cluster_id=best.cluster_id,
+        members=tuple(_member_view(member, best.cluster_id, answers) for member in best.members),
+        leader_id=newest.leader_id if newest else None,
+        revision=max((a.revision or 0 for a in fresh), default=0),
+        linearizable=bool(fresh),
+    )
+
+
+def _member_view(member: Member, cluster_id: int, answers: list[Answer]) -> MemberView:
+    own = [answer for answer in answers if answer.status and answer.status.member_id == member.id]
+    if own:
+        answer = max(own, key=lambda a: a.revision is not None)
+        return _answered(member, cluster_id, answer)
+    silent = [answer for answer in answers if answer.url in member.client_urls]
+    return MemberView(member, error=_why(silent[0]) if silent else "")
+
+
+def _answered(member: Member, cluster_id: int, answer: Answer) -> MemberView:
+    if answer.status and answer.status.cluster_id != cluster_id:
+        return MemberView(member, error=f"belongs to another cluster, {format_id(answer.status.cluster_id)}")
+    return MemberView(
+        member,
+        answer.status,
+        serves_reads=answer.revision is not None,
+        connected_to=answer.connected,
+        error=answer.error.message if answer.error else "",
+        alarms=_alarms(member, answer.status),
+    )
+
+
+def _alarms(member: Member, status: MemberStatus | None) -> tuple[str, ...]:
+    """Every member reports every alarm, as `memberID:123 alarm:NOSPACE`: keep those about this one."""
+    mine = f"memberID:{member.id} alarm:"
+    errors = status.errors if status else ()
+    return tuple(text.strip().removeprefix(mine) for text in errors if text.strip().startswith(mine))
+
+
+def _why(answer: Answer) -> str:
+    if answer.status:
+        return f"member {format_id(answer.status.member_id)} answers there instead"
+    return answer.error.message if answer.error else "no answer in time"

@@ -1,0 +1,207 @@
+"""The planner: order, re-derivation from every prefix, and the laws after every simulated step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from patroni_etcd_reconfig.core.changes import Cycle, cycle_of
+from patroni_etcd_reconfig.core.invariants import check_invariants
+from patroni_etcd_reconfig.core.model import DataDir, NodeView, Observation, Progress
+from patroni_etcd_reconfig.core.planner import best_transferee, make_plan
+from patroni_etcd_reconfig.core.simulate import apply_step
+from patroni_etcd_reconfig.core.steps import (
+    AddLearner,
+    AwaitSettled,
+    PromoteLearner,
+    RemoveMember,
+    SaveSnapshot,
+    SetDataAside,
+    StartMember,
+    Step,
+    TransferLeadership,
+    Verify,
+    subject,
+)
+
+from .builders import IDS, cycle, down, etcd, learner, seen, urls, voter, voters
+
+CASES = [
+    pytest.param(size, leader, names, id=f"{size} voters, {leader} leads, cycle {','.join(names) or 'all'}")
+    for size in (3, 4, 5, 6, 7)
+    for leader in list(IDS)[:size]
+    for names in ((), ("a",), ("b", "a"), ("c", "b"))
+]
+
+
+def _names(steps: tuple[Step, ...]) -> list[str]:
+    return [f"{type(step).__name__} {subject(step)}".strip() for step in steps]
+
+
+def _states(start: Observation, change: Cycle) -> Iterator[tuple[Observation, tuple[Step, ...]]]:
+    state = start
+    for _ in range(100):
+        steps = make_plan(state, change).steps
+        yield state, steps
+        if not steps:
+            return
+        state = apply_step(state, steps[0])
+    raise AssertionError("the plan never ends")
+
+
+def test_a_cycle_takes_followers_first_and_the_leader_last_after_a_transfer() -> None:
+    cluster = voters(3, leader="b")
+    plan = make_plan(seen(cluster), cycle(cluster))
+    join = ["SetDataAside", "AddLearner", "StartMember", "PromoteLearner"]
+    assert _names(plan.steps) == [
+        "SaveSnapshot a",
+        *[f"{kind} a" for kind in ["RemoveMember", *join]],
+        "AwaitSettled a",
+        *[f"{kind} c" for kind in ["RemoveMember", *join]],
+        "AwaitSettled c",
+        *[f"{kind} b" for kind in ["TransferLeadership", "RemoveMember", *join]],
+        "Verify",
+    ]
+
+
+def test_a_single_member_that_leads_hands_over_to_the_most_caught_up_voter() -> None:
+    cluster = etcd(voter("a"), voter("b", lag=5), voter("c"))
+    assert TransferLeadership(cycle(cluster, "a").victims[0]) in make_plan(seen(cluster), cycle(cluster, "a")).steps
+    target = best_transferee(cluster, IDS["a"])
+    assert target is not None
+    assert target.member.name == "c"
+
+
+@pytest.mark.parametrize(("size", "leader", "names"), CASES)
+def test_after_every_prefix_the_plan_made_anew_is_the_rest_of_the_plan(
+    size: int, leader: str, names: tuple[str, ...]
+) -> None:
+    cluster = voters(size, leader)
+    change = cycle_of(cluster, names)
+    states = list(_states(seen(cluster), change))
+    whole = states[0][1]
+    for done, (_, rest) in enumerate(states):
+        assert rest == whole[done:]
+
+
+@pytest.mark.parametrize(("size", "leader", "names"), CASES)
+def test_the_laws_hold_after_every_step(size: int, leader: str, names: tuple[str, ...]) -> None:
+    cluster = voters(size, leader)
+    change = cycle_of(cluster, names)
+    for state, steps in _states(seen(cluster), change):
+        for step in steps[:1]:
+            assert list(check_invariants(state, step, apply_step(state, step), change)) == []
+
+
+def test_at_the_end_every_victim_has_a_new_id_on_its_old_seat() -> None:
+    cluster = voters(3)
+    change = cycle(cluster)
+    end = list(_states(seen(cluster), change))[-1][0]
+    for victim in change.victims:
+        successor = end.etcd.by_peer_urls(victim.peer_urls)
+        assert successor is not None
+        assert successor.id != victim.id
+        assert not successor.member.is_learner
+
+
+def test_leadership_that_moved_meanwhile_changes_the_order_not_the_end() -> None:
+    cluster = voters(3)
+    change = cycle(cluster)
+    moved = seen(replace(cluster, leader_id=IDS["c"]))
+    removals = [subject(step) for step in make_plan(moved, change).steps if isinstance(step, RemoveMember)]
+    assert removals == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("leader", ["a", "b", "c"])
+def test_a_victim_that_was_begun_is_finished_before_the_next(leader: str) -> None:
+    cluster = voters(3, leader)
+    change = cycle(cluster)
+    without = replace(cluster, members=tuple(v for v in cluster.members if v.member.name != "b"))
+    steps = make_plan(seen(without, progress=Progress("x")), change).steps
+    assert _names(steps)[:3] == ["AddLearner b", "StartMember b", "PromoteLearner b"]
+
+
+def _with_learner(node: NodeView, *, started: bool, joined: bool = False) -> list[str]:
+    cluster = voters(3)
+    change = cycle(cluster, "c")
+    state = seen(
+        etcd(voter("a"), voter("b"), learner("c", started=started)),
+        progress=Progress("x", joined={0x99: 1.0} if joined else {}),
+    )
+    return _names(make_plan(replace(state, nodes={**state.nodes, "c": node}), change).steps)[:-1]
+
+
+def test_old_data_is_set_aside_before_the_new_member_starts() -> None:
+    old = NodeView("c", data_present=True, data=DataDir(0xC1, IDS["c"]))
+    assert _with_learner(old, started=False) == ["SetDataAside c", "StartMember c", "PromoteLearner c"]
+
+
+def test_a_learner_that_was_started_but_not_seen_connected_is_started_again() -> None:
+    own = NodeView("c", service_active=True, data_present=True, data=DataDir(0xC1, 0x99))
+    assert _with_learner(own, started=True) == ["StartMember c", "PromoteLearner c"]
+
+
+def test_a_learner_that_joined_is_only_promoted() -> None:
+    own = NodeView("c", service_active=True, data_present=True, data=DataDir(0xC1, 0x99))
+    assert _with_learner(own, started=True, joined=True) == ["PromoteLearner c"]
+
+
+def test_data_of_a_running_learner_is_never_set_aside_because_it_could_not_be_read() -> None:
+    unreadable = NodeView("c", service_active=True, data_present=True, data=None)
+    assert _with_learner(unreadable, started=True) == ["StartMember c", "PromoteLearner c"]
+
+
+def test_a_learner_that_lost_its_disk_is_removed_and_added_again() -> None:
+    cluster = voters(3)
+    gone = replace(learner("c"), status=None)
+    state = seen(etcd(voter("a"), voter("b"), gone), progress=Progress("x"))
+    state = replace(state, nodes={**state.nodes, "c": NodeView("c")})
+    steps = make_plan(state, cycle(cluster, "c")).steps
+    assert _names(steps)[:4] == ["RemoveMember c", "AddLearner c", "StartMember c", "PromoteLearner c"]
+    assert isinstance(steps[0], RemoveMember)
+    assert steps[0].member.id == 0x99
+
+
+def test_a_dead_member_can_be_cycled_through_the_healthy_ones() -> None:
+    cluster = etcd(voter("a"), voter("b"), down("c"))
+    kinds = [type(step) for step in make_plan(seen(cluster), cycle(cluster, "c")).steps]
+    assert kinds == [
+        SaveSnapshot, RemoveMember, SetDataAside, AddLearner, StartMember, PromoteLearner, Verify,
+    ]  # fmt: skip
+
+
+def test_resuming_waits_for_the_last_new_member_before_the_next_change() -> None:
+    cluster = voters(3)
+    change = cycle(cluster)
+    fresh = replace(voter("b"), member=replace(voter("b").member, id=0x77))
+    steps = make_plan(seen(etcd(voter("a"), fresh, voter("c")), progress=Progress("x")), change).steps
+    assert isinstance(steps[0], AwaitSettled)
+    assert steps[0].seat.name == "b"
+
+
+def test_nothing_is_left_once_all_is_verified() -> None:
+    cluster = voters(3)
+    assert make_plan(seen(cluster, progress=Progress("x", verified=True)), cycle(cluster)).steps == ()
+
+
+def test_an_unknown_name_is_a_key_error_that_names_it() -> None:
+    with pytest.raises(KeyError, match="nobody"):
+        cycle(voters(3), "nobody")
+
+
+def test_seats_are_known_by_peer_url_not_by_name() -> None:
+    cluster = voters(3)
+    impostor = replace(voter("d"), member=replace(voter("d").member, name="b"))
+    state = seen(etcd(voter("a"), impostor, voter("c")), progress=Progress("x"))
+    steps = make_plan(state, cycle(cluster, "b")).steps
+    added = next(step for step in steps if isinstance(step, AddLearner))
+    assert added.seat.peer_urls == urls("b")
+
+
+def test_the_plan_ends_with_a_verification() -> None:
+    cluster = voters(3)
+    steps = make_plan(seen(cluster), cycle(cluster)).steps
+    assert isinstance(steps[-1], Verify)
+    assert sum(isinstance(step, (StartMember, PromoteLearner, SetDataAside)) for step in steps) == 9
