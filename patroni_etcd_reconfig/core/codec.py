@@ -10,9 +10,7 @@ from patroni_etcd_reconfig.core.changes import Change, Cycle, MemberRef, Seat
 from patroni_etcd_reconfig.core.model import format_id
 from patroni_etcd_reconfig.core.steps import Step
 
-STEP_TYPES: Mapping[str, type[Any]] = {
-    kind.__name__: kind for kind in Step.__args__
-}
+STEP_TYPES: Mapping[str, type[Any]] = {kind.__name__: kind for kind in Step.__args__}
 
 
 def encode_step(step: Step) -> dict[str, Any]:
@@ -62,5 +60,3 @@ def _decode_ref(value: Mapping[str, Any]) -> MemberRef | Seat:
 
 def _member(value: Mapping[str, Any]) -> MemberRef:
     return MemberRef(int(value["id"], 16), value["name"], tuple(value["peer_urls"]))
-
-

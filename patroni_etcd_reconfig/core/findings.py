@@ -29,6 +29,16 @@ class Finding:
     remedy: str
     transient: bool = False
 
+    def as_dict(self) -> dict[str, str]:
+        """Return the finding as the JSON contract shows it."""
+        return {
+            "code": self.code,
+            "severity": self.severity.value,
+            "subject": self.subject,
+            "detail": self.detail,
+            "remedy": self.remedy,
+        }
+
 
 def blocker(code: str, subject: str, detail: str, remedy: str, *, transient: bool = False) -> Finding:
     """Return a finding that stops an operation."""

@@ -27,12 +27,21 @@ QUOTA_WARNING, QUOTA_BLOCKER = 0.80, 0.95
 
 def examine(seen: Observation, change: Change, policy: Policy) -> tuple[Finding, ...]:
     """Return all findings for a change that has not begun; blockers first."""
-    findings = accepted(_all(seen, change, policy), policy.accept)
+    findings = (*_state(seen, policy), *_prospects(seen, change, policy))
+    return _sorted(accepted(findings, policy.accept))
+
+
+def examine_state(seen: Observation, policy: Policy) -> tuple[Finding, ...]:
+    """Return what is worth knowing of the state alone, whatever is to be changed; blockers first."""
+    return _sorted(accepted(_state(seen, policy), policy.accept))
+
+
+def _sorted(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     order = ["blocker", "warning", "info"]
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity.value)))
 
 
-def _all(seen: Observation, change: Change, policy: Policy) -> Iterator[Finding]:
+def _state(seen: Observation, policy: Policy) -> Iterator[Finding]:
     yield from check_quorum(seen.etcd)
     yield from check_alarms(seen.etcd)
     yield from _check_voters(seen.etcd)
@@ -42,8 +51,15 @@ def _all(seen: Observation, change: Change, policy: Policy) -> Iterator[Finding]
     yield from _check_versions(seen.etcd)
     yield from check_hazards(seen.etcd)
     yield from _check_quota(seen.etcd)
-    yield from _check_patroni(seen, change, policy)
+    yield from _check_patroni(seen, policy)
     yield from _check_hosts(seen)
+
+
+def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Finding]:
+    """What stands in the way of this change."""
+    gap = max((worst_write_gap(step) for step in make_plan(seen, change).steps), default=0.0)
+    for cluster in seen.patroni:
+        yield from check_budget(cluster, gap)
     for victim in change.victims:
         yield from _check_node(seen, victim.seat, policy)
     yield from _check_snapshot_space(seen, policy)
@@ -151,11 +167,9 @@ def _check_quota(etcd: EtcdView) -> Iterator[Finding]:
             )
 
 
-def _check_patroni(seen: Observation, change: Change, policy: Policy) -> Iterator[Finding]:
-    gap = max((worst_write_gap(step) for step in make_plan(seen, change).steps), default=0.0)
+def _check_patroni(seen: Observation, policy: Policy) -> Iterator[Finding]:
     for cluster in seen.patroni:
         yield from check_calm(cluster, seen.at, policy)
-        yield from check_budget(cluster, gap)
         if not cluster.failsafe_mode and policy.failsafe != "require":
             yield warning(
                 "FAILSAFE_OFF",
@@ -198,9 +212,7 @@ def _check_node(seen: Observation, seat: Seat, policy: Policy) -> Iterator[Findi
     node = seen.nodes.get(seat.name)
     problem = node_problem(node)
     if problem:
-        yield blocker(
-            "NODE_CONTROL", seat.name, problem, "correct the node's entry in the inventory (-i)"
-        )
+        yield blocker("NODE_CONTROL", seat.name, problem, "correct the node's entry in the inventory (-i)")
     if node and not problem:
         yield from _check_node_state(seen, node, policy)
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from patroni_etcd_reconfig.adapters.files import append_durably
 from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.codec import decode_change, decode_step, encode_change, encode_step
 from patroni_etcd_reconfig.core.model import Progress
 from patroni_etcd_reconfig.core.steps import Step, describe, subject, touches_etcd
 from patroni_etcd_reconfig.errors import JournalError
+from patroni_etcd_reconfig.files import append_durably
 from patroni_etcd_reconfig.ports import Clock
 
 FORMAT = 1
@@ -60,9 +60,11 @@ class Record:
 
 
 class Journal:
-    """The open journal of one operation."""
+    """The open journal of one operation; without a path (a dry run) nothing is written."""
 
-    def __init__(self, path: Path, record: Record, clock: Clock, mirror: Mirror | None, lines: int) -> None:
+    def __init__(
+        self, path: Path | None, record: Record, clock: Clock, mirror: Mirror | None, lines: int
+    ) -> None:
         self.path = path
         self.record = record
         self._clock = clock
@@ -84,10 +86,8 @@ class Journal:
 
     def _append(self, entry: dict[str, Any]) -> None:
         line = json.dumps({**entry, "at": self._clock.wall()}, separators=(",", ":"))
-        try:
-            append_durably(self.path, line + "\n")
-        except OSError as error:
-            raise journal_error(self.path, error) from error
+        if self.path:
+            _write(self.path, line)
         _replay(self.record, json.loads(line))
         self._lines += 1
         if self._mirror:
@@ -149,6 +149,13 @@ def _lines_of(path: Path) -> list[str]:
     except OSError as error:
         raise journal_error(path, error) from error
     return whole.decode("utf-8", "replace").splitlines()
+
+
+def _write(path: Path, line: str) -> None:
+    try:
+        append_durably(path, line + "\n")
+    except OSError as error:
+        raise journal_error(path, error) from error
 
 
 def _begin(entry: Mapping[str, Any]) -> Record:

@@ -76,7 +76,7 @@ class Lock:
         """Raise LockedError unless the lock is certainly still ours."""
         if self._clock.monotonic() - self._renewed_at >= self._ttl:
             raise _lost(f"its lease of {self._ttl} s could not be renewed in time")
-        found = self._clients()[0].range(LOCK_KEY).kvs
+        found = self._read()
         if not found or found[0].create_revision != self._created:
             raise _lost(f"now held by {_who(found[0])}" if found else "its key is gone")
 
@@ -89,6 +89,16 @@ class Lock:
             except EtcdError:
                 continue
             return
+
+    def _read(self) -> tuple[KeyValue, ...]:
+        """Read the key through the first member that answers."""
+        *others, last = self._clients()
+        for client in others:
+            try:
+                return client.range(LOCK_KEY).kvs
+            except EtcdError:
+                continue
+        return last.range(LOCK_KEY).kvs
 
     def _try(self, client: EtcdApi, holder: Mapping[str, Any]) -> KeyValue | None:
         asked_at = self._clock.monotonic()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from patroni_etcd_reconfig.core.model import PatroniCluster
 from patroni_etcd_reconfig.errors import EtcdError
@@ -75,11 +76,14 @@ class LeaderWatch:
         """Compare with the last look; a lock that was lost and taken again by the same node counts."""
         for cluster in clusters:
             before = self._last.get(cluster.scope, cluster)
-            lock = (cluster.leader, cluster.leader_created)
-            self.leader_changes += lock != (before.leader, before.leader_created)
-            known = cluster.timeline is not None and before.timeline is not None
-            self.timeline_changes += known and cluster.timeline != before.timeline
-            self._last[cluster.scope] = cluster if known or cluster.leader else before
+            self.leader_changes += before.leader is not None and _lock_of(cluster) != _lock_of(before)
+            timeline = before.timeline if cluster.timeline is None else cluster.timeline
+            self.timeline_changes += before.timeline is not None and timeline != before.timeline
+            self._last[cluster.scope] = replace(cluster, timeline=timeline)
+
+
+def _lock_of(cluster: PatroniCluster) -> tuple[str | None, int]:
+    return cluster.leader, cluster.leader_created
 
 
 class Sentinel:
@@ -104,6 +108,7 @@ class Sentinel:
         self._turn = threading.Lock()
         self._next_slot = 0.0
         self._count = itertools.count()
+        self._under_way: Counter[str] = Counter()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -150,17 +155,31 @@ class Sentinel:
             return self._next_slot
 
     def _write(self) -> None:
-        """One write through the first member that takes it; each write begins with another member."""
-        clients = self._clients()
+        """One write through the first member that takes it."""
+        for client in self._in_order(self._clients()):
+            if self._put(client):
+                with self._turn:
+                    self._meter.mark(self._clock.monotonic())
+                return
+
+    def _in_order(self, clients: list[EtcdApi]) -> list[EtcdApi]:
+        """In turn, but those with fewer writes under way first: a member that hangs is soon left alone."""
         start = next(self._count) % len(clients) if clients else 0
-        for client in (*clients[start:], *clients[:start]):
-            try:
-                client.put(PROBE_KEY, str(start))
-            except EtcdError:
-                continue
+        return sorted(
+            (*clients[start:], *clients[:start]), key=lambda client: self._under_way[client.endpoint]
+        )
+
+    def _put(self, client: EtcdApi) -> bool:
+        with self._turn:
+            self._under_way[client.endpoint] += 1
+        try:
+            client.put(PROBE_KEY, "")
+        except EtcdError:
+            return False
+        finally:
             with self._turn:
-                self._meter.mark(self._clock.monotonic())
-            return
+                self._under_way[client.endpoint] -= 1
+        return True
 
     def _watch_patroni(self) -> None:
         while not self._stop.wait(PATRONI_INTERVAL):

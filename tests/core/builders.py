@@ -48,7 +48,9 @@ def learner(name: str, *, started: bool = True, member_id: int = 0x99) -> Member
 
 def down(name: str) -> MemberView:
     """Return a voter that does not answer."""
-    return replace(voter(name), status=None, serves_reads=False, connected_to=None, error="connection refused")
+    return replace(
+        voter(name), status=None, serves_reads=False, connected_to=None, error="connection refused"
+    )
 
 
 def etcd(*views: MemberView, leader: str = "a") -> EtcdView:

@@ -68,7 +68,10 @@ def test_a_cycle_takes_followers_first_and_the_leader_last_after_a_transfer() ->
 
 def test_a_single_member_that_leads_hands_over_to_the_most_caught_up_voter() -> None:
     cluster = etcd(voter("a"), voter("b", lag=5), voter("c"))
-    assert TransferLeadership(cycle(cluster, "a").victims[0]) in make_plan(seen(cluster), cycle(cluster, "a")).steps
+    assert (
+        TransferLeadership(cycle(cluster, "a").victims[0])
+        in make_plan(seen(cluster), cycle(cluster, "a")).steps
+    )
     target = best_transferee(cluster, IDS["a"])
     assert target is not None
     assert target.member.name == "c"

@@ -1,0 +1,48 @@
+# make setup   what the lab and the tests need: Debian packages, and a virtual environment in .venv
+# make demo    replace all etcd members under a live Patroni cluster, and prove that nobody noticed
+# make test    all tests, on real etcd, Patroni and PostgreSQL
+# make bench   this tool, the naive way and the floor, side by side
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+NET ?=
+
+.PHONY: setup packages demo test bench lint type format check clean
+
+setup: packages $(STAMP)
+
+# Only what is missing is installed, so that a machine that has it all needs no root and no network.
+packages:
+	@sh .ci/packages
+
+$(STAMP): setup.cfg pyproject.toml
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --upgrade 'pip>=23'
+	$(PYTHON) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(VENV)/bin/patronictl-etcd lab demo $(if $(NET),--net $(NET)) $(DEMO)
+
+test: setup
+	$(PYTHON) -m pytest $(TESTS)
+
+bench: setup
+	$(PYTHON) -m patroni_etcd_reconfig.lab.bench
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+type: $(STAMP)
+	$(VENV)/bin/mypy
+
+format: $(STAMP)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+check: lint type test
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,93 @@
+"""What every command shares: options, configuration, and the look at the cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from patroni_etcd_reconfig.adapters.etcd_client import Connector
+from patroni_etcd_reconfig.adapters.inventory import Inventory
+from patroni_etcd_reconfig.adapters.inventory import load as load_inventory
+from patroni_etcd_reconfig.adapters.patroni_config import PatroniConfig
+from patroni_etcd_reconfig.adapters.patroni_config import load as load_patroni
+from patroni_etcd_reconfig.core.model import PatroniHosts
+from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.observe.etcd import EtcdObserver
+from patroni_etcd_reconfig.observe.everything import Observer
+from patroni_etcd_reconfig.ports import NodeControl
+
+# One look may take this long, whatever dead members do: `status` answers in about a second.
+LOOK_DEADLINE = 0.9
+
+
+@dataclass
+class App:
+    """One invocation. Files are read when they are first needed, and only then."""
+
+    config_file: str | None = None
+    inventory_file: str | None = None
+    insecure: bool = False
+    format: str = "pretty"
+    accept: frozenset[str] = field(default_factory=frozenset)
+
+    @cached_property
+    def patroni(self) -> PatroniConfig:
+        """Return what the Patroni file says."""
+        return load_patroni(self.config_file, os.environ)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """Return what the inventory says."""
+        return load_inventory(self.inventory_file, self.patroni.path)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """Return the inventory's policy with what the command line accepts."""
+        policy = self.inventory.policy
+        return replace(policy, accept=policy.accept | self.accept)
+
+    @cached_property
+    def connector(self) -> Connector:
+        """Return the maker of etcd clients with the Patroni file's TLS and credentials."""
+        cfg = self.patroni
+        return Connector(cfg.username, cfg.password, cfg.cacert, cfg.cert, cfg.key, self.insecure)
+
+    @cached_property
+    def state_dir(self) -> Path:
+        """Return where journals and snapshots go: the policy's, or the user's default."""
+        if self.policy.state_dir:
+            return Path(self.policy.state_dir)
+        if os.geteuid() == 0:
+            return Path("/var/lib/patroni-etcd-reconfig")
+        base = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+        return Path(base) / "patroni-etcd-reconfig"
+
+    def etcd_observer(self, *, with_connections: bool = False) -> EtcdObserver:
+        """Return a fresh look at the configured etcd."""
+        return EtcdObserver(self.connector, self.patroni.hosts, LOOK_DEADLINE, with_connections)
+
+    def observer(self, nodes: Mapping[str, NodeControl] | None = None) -> Observer:
+        """Return a fresh look at everything; without nodes, at what the network shows."""
+        return Observer(
+            self.etcd_observer(with_connections=nodes is not None),
+            self.patroni.namespace,
+            nodes or {},
+            self._patroni_hosts(),
+            self.state_dir if nodes is not None else None,
+        )
+
+    def _patroni_hosts(self) -> tuple[PatroniHosts, ...]:
+        endpoints = tuple(url.split("://", 1)[-1] for url in self.patroni.hosts)
+        return (PatroniHosts(self.patroni.path, endpoints),)
+
+    def command_line(self, *words: str) -> str:
+        """Return the command to type next, with the options that this one was given."""
+        options = []
+        if self.config_file:
+            options += ["-c", self.config_file]
+        if self.inventory_file:
+            options += ["-i", self.inventory_file]
+        return " ".join(["patronictl-etcd", *options, *words])

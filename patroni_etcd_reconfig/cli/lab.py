@@ -1,0 +1,77 @@
+"""`patronictl-etcd lab`: labs of real etcd, Patroni and PostgreSQL on this machine's loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+_Command = Callable[..., Any]
+
+
+def _lab_options(command: _Command) -> _Command:
+    net = click.option("--net", type=click.IntRange(1, 255), metavar="N", help="Use 127.0.N.1 to .3.")
+    directory = click.option(
+        "--dir", "root", type=click.Path(path_type=Path), help="The lab's directory (default .lab/lab-N)."
+    )
+    return net(directory(command))
+
+
+def _etcd_dir_option(command: _Command) -> _Command:
+    kind = click.Path(exists=True, file_okay=False, path_type=Path)
+    option = click.option("--etcd-dir", type=kind, help="Directory of the etcd programs (default: PATH).")
+    return option(command)
+
+
+def _format_option(command: _Command) -> _Command:
+    kind = click.Choice(("pretty", "json"))
+    option = click.option("-f", "--format", "style", type=kind, default="pretty", help="Output format.")
+    return option(command)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@click.group()
+def lab() -> None:
+    """Run 3 etcd and 3 Patroni/PostgreSQL on 127.0.N.1 to .3, with their default ports.
+
+    Each lab has a directory with everything in it (configuration, data, logs, pids) and a network
+    number N, 77 by default; labs with different numbers run side by side.
+    """
+
+
+@lab.command("up")
+@_lab_options
+@_etcd_dir_option
+def up_command(net: int | None, root: Path | None, etcd_dir: Path | None) -> None:
+    """Bring a lab up, or start what is missing of it."""
+    from patroni_etcd_reconfig.lab import report, up
+
+    click.echo(report.arrival(up.up(root, net, etcd_dir, say=_say)))
+
+
+@lab.command("down")
+@_lab_options
+@click.option("--remove", is_flag=True, help="Delete the lab's directory as well.")
+def down_command(net: int | None, root: Path | None, remove: bool) -> None:
+    """End the processes that the lab started."""
+    from patroni_etcd_reconfig.lab import down, report
+    from patroni_etcd_reconfig.lab.lab import find_lab
+
+    click.echo(report.departure(down.down(find_lab(root, net), say=_say, remove=remove)))
+
+
+@lab.command("status")
+@_lab_options
+@_format_option
+def status_command(net: int | None, root: Path | None, style: str) -> None:
+    """Show the lab's processes."""
+    from patroni_etcd_reconfig.lab import report
+    from patroni_etcd_reconfig.lab.lab import find_lab
+
+    status = report.status(find_lab(root, net))
+    click.echo(report.as_json(status) if style == "json" else report.status_text(status))

@@ -1,0 +1,112 @@
+"""The entry point: a lazy group of commands, and the one place where errors become messages."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+from patroni_etcd_reconfig import __version__
+from patroni_etcd_reconfig.cli.app import App
+from patroni_etcd_reconfig.cli.output import show_error
+from patroni_etcd_reconfig.errors import ExitCode, ReconfigError
+
+# Commands are imported when they are called: a read-only command must feel instant.
+_CLI = "patroni_etcd_reconfig.cli"
+COMMANDS = {
+    "status": (f"{_CLI}.status:command", "One look at etcd and every Patroni cluster on it."),
+    "list": (f"{_CLI}.status:command", "The same as status."),
+    "preflight": (f"{_CLI}.preflight:command", "Everything that would stand in the way of a change."),
+    "cycle": (f"{_CLI}.cycle:command", "Replace all or the named etcd members, one by one, in place."),
+    "resume": (f"{_CLI}.resume:command", "Finish an operation that was interrupted."),
+    "lab": (f"{_CLI}.lab:lab", "Labs of real etcd, Patroni and PostgreSQL on this machine."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and first lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order in which one meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands from the table, without imports."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-c", "--config-file", envvar="PATRONICTL_CONFIG_FILE", help="Patroni's configuration file.")
+@click.option("-i", "--inventory", "inventory_file", help="How nodes are controlled (etcd-reconfig.yml).")
+@click.option("-k", "--insecure", is_flag=True, help="Do not verify TLS certificates.")
+@click.version_option(__version__, prog_name="patronictl-etcd")
+@click.pass_obj
+def cli(app: App, config_file: str | None, inventory_file: str | None, insecure: bool) -> None:
+    """Change, cycle and rescue the etcd under Patroni clusters, without disturbing a PostgreSQL leader."""
+    app.config_file, app.inventory_file, app.insecure = config_file, inventory_file, insecure
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; every error ends here."""
+    logging.basicConfig(
+        level=os.environ.get("LOGLEVEL", "WARNING").upper(),
+        format="%(asctime)s - %(levelname)s - %(message)s",
+        stream=sys.stderr,
+    )
+    app = App()
+    try:
+        code = cli.main(arguments, prog_name="patronictl-etcd", standalone_mode=False, obj=app)
+    except ReconfigError as error:
+        show_error(app, error)
+        return int(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Aborted: nothing was changed.", err=True)
+        return int(ExitCode.INTERRUPTED)
+    except Exception as error:
+        return _report_bug(app, error)
+    return code if isinstance(code, int) else 0
+
+
+def _report_bug(app: App, error: Exception) -> int:
+    """An error nobody foresaw: say so, and keep the traceback where it can be sent from."""
+    click.echo(traceback.format_exc(), err=True)
+    bug = ReconfigError(
+        f"unexpected {type(error).__name__}: {error}",
+        hint="this is a bug in patronictl-etcd: please report it with the lines above; "
+        "if an operation was running: patronictl-etcd resume",
+    )
+    show_error(app, bug)
+    return int(ExitCode.BUG)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run as a program: SIGTERM ends an operation as cleanly as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

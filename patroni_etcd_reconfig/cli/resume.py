@@ -1,0 +1,62 @@
+"""`resume`: finish what an interrupted operation began."""
+
+from __future__ import annotations
+
+import click
+
+from patroni_etcd_reconfig.cli.app import App
+from patroni_etcd_reconfig.cli.cycle import confirm
+from patroni_etcd_reconfig.cli.output import accept_option, format_option
+from patroni_etcd_reconfig.cli.planview import show_plan
+from patroni_etcd_reconfig.cli.progress import reporter
+from patroni_etcd_reconfig.cli.summary import show_result
+from patroni_etcd_reconfig.cli.wiring import Wiring
+from patroni_etcd_reconfig.core.planner import make_plan
+from patroni_etcd_reconfig.engine.journal import Record, reopen
+from patroni_etcd_reconfig.engine.result import Result
+from patroni_etcd_reconfig.engine.unfinished import fetch, find_unfinished
+from patroni_etcd_reconfig.errors import ConfigError
+
+
+@click.command()
+@click.argument("operation_id", required=False)
+@format_option
+@accept_option
+@click.option("--force", is_flag=True, help="Do not ask for confirmation.")
+@click.pass_obj
+def command(app: App, operation_id: str | None, force: bool) -> int:
+    """Finish an interrupted operation: the newest one on this cluster, or the one named."""
+    wiring = Wiring(app)
+    seen = wiring.observe()
+    open_ones = find_unfinished(app.state_dir, wiring.mirror, seen.etcd.cluster_id)
+    record = _choose(open_ones, operation_id)
+    if record is None:
+        click.echo("Nothing to resume.", err=True)
+        return 0
+    seen = wiring.observer.observe(record.progress)
+    click.echo(show_plan(make_plan(seen, record.change), seen), err=True)
+    confirm(f"Are you sure you want to go on with {record.operation_id}?", force)
+    return show_result(app, _run(wiring, record))
+
+
+def _choose(records: list[Record], operation_id: str | None) -> Record | None:
+    if operation_id is None:
+        return records[0] if records else None
+    for record in records:
+        if record.operation_id == operation_id:
+            return record
+    known = ", ".join(record.operation_id for record in records) or "none"
+    raise ConfigError(
+        f"no unfinished operation is called {operation_id!r}",
+        hint=f"unfinished operations: {known}",
+        code="UNKNOWN_OPERATION",
+    )
+
+
+def _run(wiring: Wiring, record: Record) -> Result:
+    path = wiring.journal_path(record.operation_id)
+    fetch(path, record.operation_id, wiring.mirror)
+    journal = reopen(path, wiring.clock, wiring.mirror)
+    with reporter() as progress:
+        operation = wiring.operation(record.operation_id, record.change, progress)
+        return operation.run(lambda _: journal, wait_for_lock=True)

@@ -1,0 +1,115 @@
+"""`status`, also `list`: one look at everything, in about a second whatever is down."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from patroni_etcd_reconfig.cli.app import App
+from patroni_etcd_reconfig.cli.output import finding_lines, format_option, show_data, table, tsv
+from patroni_etcd_reconfig.core.findings import Finding
+from patroni_etcd_reconfig.core.model import EtcdView, MemberView, Observation, PatroniCluster, format_id
+from patroni_etcd_reconfig.core.preflight import examine_state
+from patroni_etcd_reconfig.core.quorum import failure_tolerance, quorum
+from patroni_etcd_reconfig.core.status import role_of, status_as_dict
+
+MIB = 1024 * 1024
+_COUNTS = ("DB Size", "Term", "Index")
+ETCD_COLUMNS = (
+    *("Member", "ID", "Role", "State", "Version"),
+    *_COUNTS,
+    *("Alarms", "Client URLs", "Peer URLs"),
+)
+PATRONI_COLUMNS = ("Member", "Host", "Role", "State", "TL", "Lag in MB")
+
+
+@click.command()
+@format_option
+@click.option("-W", "watch", is_flag=True, help="Watch: look again every 2 seconds.")
+@click.option(
+    "-w", "--watch", "seconds", type=click.FloatRange(min=0.1), help="Watch: look again every SECONDS."
+)
+@click.pass_obj
+def command(app: App, watch: bool, seconds: float | None) -> None:
+    """Show etcd's members, quorum and failure tolerance, and every Patroni cluster that depends on them."""
+    while True:
+        text = _look(app)
+        if watch or seconds:
+            click.clear()
+        click.echo(text)
+        if not (watch or seconds):
+            return
+        time.sleep(seconds or 2.0)
+
+
+def _look(app: App) -> str:
+    seen = app.observer().observe()
+    findings = examine_state(seen, app.policy)
+    if app.format in ("json", "yaml", "yml"):
+        show_data(app.format, status_as_dict(seen, findings))
+        return ""
+    return _tsv(seen) if app.format == "tsv" else _pretty(seen, findings)
+
+
+def _pretty(seen: Observation, findings: tuple[Finding, ...]) -> str:
+    etcd = seen.etcd
+    title = f"etcd: {format_id(etcd.cluster_id)} ({_quorum_words(etcd)})"
+    parts = [table(title, ETCD_COLUMNS, [_etcd_row(view, etcd) for view in etcd.members], _COUNTS)]
+    parts += [_patroni_table(cluster) for cluster in seen.patroni]
+    return "\n".join([*parts, *finding_lines(findings)])
+
+
+def _quorum_words(etcd: EtcdView) -> str:
+    left, count = failure_tolerance(etcd), len(etcd.voters)
+    tolerance = "NO QUORUM" if left < 0 else f"{left} more may fail"
+    return f"{len(etcd.healthy_voters)} of {count} voters healthy, quorum {quorum(count)}, {tolerance}"
+
+
+def _etcd_row(view: MemberView, etcd: EtcdView) -> tuple[object, ...]:
+    said = view.status
+    return (
+        view.member.name,
+        format_id(view.id),
+        role_of(view, etcd),
+        view.health.value,
+        said.version if said else None,
+        _size(said.db_size) if said else None,
+        said.raft_term if said else None,
+        said.raft_index if said else None,
+        ", ".join(view.alarms),
+        ", ".join(view.member.client_urls),
+        ", ".join(view.member.peer_urls),
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / MIB:.1f} MB" if count >= MIB else f"{count / 1024:.0f} kB"
+
+
+def _patroni_table(cluster: PatroniCluster) -> str:
+    lease = f"lease {cluster.lease.remaining:.0f} of {cluster.ttl:.0f} s" if cluster.lease else "no lease"
+    title = f"Patroni: {cluster.scope} (leader {cluster.leader or 'none'}, {lease})"
+    facts = (
+        f" ttl {cluster.ttl:.0f}, loop_wait {cluster.loop_wait:.0f}, "
+        f"retry_timeout {cluster.retry_timeout:.0f}; write-gap budget {cluster.write_gap_budget:.1f} s; "
+        f"failsafe_mode {'on' if cluster.failsafe_mode else 'off'}"
+    )
+    rows = _patroni_rows(cluster)
+    drawn = table(title, PATRONI_COLUMNS, rows, ("TL", "Lag in MB"))
+    return "\n".join([drawn, facts, *([" Maintenance mode: on"] if cluster.paused else [])])
+
+
+def _patroni_rows(cluster: PatroniCluster) -> list[tuple[object, ...]]:
+    return [
+        (m.name, m.host, m.role.capitalize(), m.state, m.timeline, None if m.lag is None else m.lag // MIB)
+        for m in cluster.members
+    ]
+
+
+def _tsv(seen: Observation) -> str:
+    parts = [tsv(("Cluster", *ETCD_COLUMNS), [("etcd", *_etcd_row(v, seen.etcd)) for v in seen.etcd.members])]
+    for cluster in seen.patroni:
+        rows = [(cluster.scope, *row) for row in _patroni_rows(cluster)]
+        parts.append(tsv(("Cluster", *PATRONI_COLUMNS), rows))
+    return "\n\n".join(parts)

@@ -1,0 +1,47 @@
+"""What an operation came to, for people and for scripts."""
+
+from __future__ import annotations
+
+import click
+
+from patroni_etcd_reconfig.cli.app import App
+from patroni_etcd_reconfig.cli.output import show_data, show_error, show_findings, tsv
+from patroni_etcd_reconfig.engine.result import MEASURES, Result
+
+
+def show_result(app: App, result: Result) -> int:
+    """Print the result in the wanted format and return the exit code."""
+    if app.format in ("json", "yaml", "yml"):
+        show_data(app.format, result.as_dict())
+    elif app.format == "tsv":
+        steps = result.record.steps if result.record else []
+        rows = [(step.name, step.subject, step.state, f"{step.seconds:.3f}") for step in steps]
+        click.echo(tsv(("Step", "Subject", "State", "Seconds"), rows))
+    else:
+        _show_pretty(app, result)
+    return result.exit_code
+
+
+def _show_pretty(app: App, result: Result) -> None:
+    show_findings(result.findings)
+    if result.record and result.measured:
+        click.echo("\n".join(_proof(result)))
+    if result.error:
+        show_error(app, result.error)
+
+
+def _proof(result: Result) -> list[str]:
+    measured = {key: (result.measured or {}).get(key, 0) for key in MEASURES}
+    operation_id = result.record.operation_id if result.record else ""
+    done = sum(step.state == "done" for step in (result.record.steps if result.record else ()))
+    return [
+        f"Operation {operation_id}: {result.state} in {result.seconds:.1f} s, {done} steps",
+        _line("largest DCS write gap", f"{measured['dcs_write_gap_max_ms']:.0f} ms", "at most 100 ms"),
+        _line("DCS write gaps above 100 ms", f"{measured['dcs_write_gaps_over_100ms']:.0f}", "0"),
+        _line("Patroni leader changes", f"{measured['patroni_leader_changes']:.0f}", "0"),
+        _line("PostgreSQL timeline changes", f"{measured['timeline_changes']:.0f}", "0"),
+    ]
+
+
+def _line(what: str, value: str, promise: str) -> str:
+    return f"  {what:<28} {value:>8}   promised: {promise}"

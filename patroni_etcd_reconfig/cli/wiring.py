@@ -1,0 +1,97 @@
+"""Puts the parts of an operation together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from patroni_etcd_reconfig.adapters.node_local import make_nodes
+from patroni_etcd_reconfig.cli.app import LOOK_DEADLINE, App
+from patroni_etcd_reconfig.clock import SystemClock
+from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.model import EtcdView, Observation, PatroniCluster
+from patroni_etcd_reconfig.engine.actions import Actions
+from patroni_etcd_reconfig.engine.joining import Joining
+from patroni_etcd_reconfig.engine.journal import Record
+from patroni_etcd_reconfig.engine.lock import Lock
+from patroni_etcd_reconfig.engine.loop import Reporter
+from patroni_etcd_reconfig.engine.mirror import Mirror
+from patroni_etcd_reconfig.engine.operation import Operation
+from patroni_etcd_reconfig.engine.roster import Roster
+from patroni_etcd_reconfig.engine.sentinel import Sentinel
+from patroni_etcd_reconfig.engine.verification import Verification
+from patroni_etcd_reconfig.engine.world import RealWorld, World
+from patroni_etcd_reconfig.observe.everything import Observer
+
+
+class Wiring:
+    """The parts that observe and act for one invocation."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.clock = SystemClock()
+        self.nodes = make_nodes(app.inventory)
+        self.observer: Observer = app.observer(self.nodes)
+        self.roster = Roster(app.connector, LOOK_DEADLINE)
+        self.mirror = Mirror(self.roster)
+
+    def observe(self) -> Observation:
+        """Look at everything, and remember whom to talk to."""
+        seen = self.observer.observe()
+        self.roster.update(seen.etcd)
+        return seen
+
+    def journal_path(self, operation_id: str) -> Path:
+        """Return where the journal of an operation lies."""
+        return self.app.state_dir / "operations" / f"{operation_id}.jsonl"
+
+    def operation(self, operation_id: str, change: Change, reporter: Reporter) -> Operation:
+        """Return the operation, ready to run."""
+        self.observer.names = frozenset(victim.name for victim in change.victims)
+        return Operation(
+            operation_id=operation_id,
+            change=change,
+            policy=self.app.policy,
+            clock=self.clock,
+            reporter=reporter,
+            lock=Lock(self.roster.voters, self.app.policy.lock_ttl, self.clock),
+            sentinel=Sentinel(self.roster.voters, self._patroni, self.app.policy.probe_interval, self.clock),
+            world_for=self._world,
+            observe=self.observe,
+            resume_hint=self.app.command_line("resume"),
+        )
+
+    def _etcd(self) -> EtcdView:
+        etcd = self.observer.etcd.look()
+        self.roster.update(etcd)
+        return etcd
+
+    def _patroni(self) -> tuple[PatroniCluster, ...]:
+        return self.observer.look_at_patroni(self.roster.seen)
+
+    def _world(self, record: Record) -> World:
+        verification = Verification(
+            self.roster,
+            self.app.policy,
+            self.clock,
+            self._etcd,
+            self._patroni,
+            lambda: record.last_change_at,
+        )
+        actions = self._actions(record, verification)
+        return RealWorld(self.observer, self.roster, actions.act)
+
+    def _actions(self, record: Record, verification: Verification) -> Actions:
+        policy, clock, operation_id = self.app.policy, self.clock, record.operation_id
+        joining = Joining(self.roster, self.nodes, policy, clock, operation_id, self._etcd)
+        return Actions(
+            roster=self.roster,
+            nodes=self.nodes,
+            policy=policy,
+            clock=clock,
+            operation_id=operation_id,
+            snapshots=self.app.state_dir / "snapshots",
+            observe_etcd=self._etcd,
+            progress=lambda: record.progress,
+            verification=verification,
+            joining=joining,
+        )

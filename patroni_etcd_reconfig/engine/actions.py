@@ -1,0 +1,229 @@
+"""How each step is done on real members and nodes.
+
+Members are named by id: the list is read again, linearizably, right before each call, and id, name and
+peer URLs must be those of the plan (law 6). A call that changes something is sent once; it is sent
+again only after etcd itself has definitely refused it (law 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patroni_etcd_reconfig.clock import wait_until
+from patroni_etcd_reconfig.core.changes import MemberRef, Seat
+from patroni_etcd_reconfig.core.closed import assert_never
+from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, Observation, Progress, format_id
+from patroni_etcd_reconfig.core.planner import best_transferee
+from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.steps import (
+    AddLearner,
+    AwaitSettled,
+    PromoteLearner,
+    RemoveMember,
+    SaveSnapshot,
+    SetDataAside,
+    StartMember,
+    Step,
+    TransferLeadership,
+    Verify,
+)
+from patroni_etcd_reconfig.engine.joining import Joining
+from patroni_etcd_reconfig.engine.roster import Roster
+from patroni_etcd_reconfig.engine.snapshot import save_snapshot
+from patroni_etcd_reconfig.engine.verification import Verification, same_hashes
+from patroni_etcd_reconfig.engine.world import Facts
+from patroni_etcd_reconfig.errors import (
+    EtcdError,
+    MemberNotFoundError,
+    ReconfigError,
+    StepFailedError,
+    UnhealthyClusterError,
+)
+from patroni_etcd_reconfig.observe.etcd import PROBE_READ
+from patroni_etcd_reconfig.ports import Clock, NodeControl
+
+# etcd counts a peer as active once its streams have been up this long (HealthInterval,
+# server/etcdserver/server.go); its strict reconfiguration check refuses changes before that.
+HEALTH_INTERVAL = 5.0
+
+
+class MembershipError(ReconfigError):
+    """A member is not (any more) the one the plan names."""
+
+    exit_code = StepFailedError.exit_code
+    code = "MEMBER_MISMATCH"
+
+
+@dataclass
+class Actions:
+    """Does steps. `observe_etcd` looks at etcd only, quickly; `snapshots` is where snapshots are kept."""
+
+    roster: Roster
+    nodes: Mapping[str, NodeControl]
+    policy: Policy
+    clock: Clock
+    operation_id: str
+    snapshots: Path
+    observe_etcd: Callable[[], EtcdView]
+    progress: Callable[[], Progress]
+    verification: Verification
+    joining: Joining
+
+    def act(self, step: Step, seen: Observation) -> Facts:
+        """Do one step; returns when its goal is reached."""
+        if isinstance(step, SaveSnapshot):
+            return self._save_snapshot(step, seen)
+        if isinstance(step, TransferLeadership):
+            return self._transfer(step.source)
+        if isinstance(step, RemoveMember):
+            return self._remove(step.member)
+        if isinstance(step, SetDataAside):
+            return self._set_aside(step.seat)
+        return self._act_on_new_member(step)
+
+    def _act_on_new_member(
+        self, step: AwaitSettled | AddLearner | StartMember | PromoteLearner | Verify
+    ) -> Facts:
+        if isinstance(step, AddLearner):
+            return self._add(step.seat)
+        if isinstance(step, StartMember):
+            return self.joining.start(step.seat)
+        if isinstance(step, PromoteLearner):
+            return self.joining.promote(step.seat)
+        if isinstance(step, AwaitSettled):
+            return self._await_settled(step.seat)
+        if isinstance(step, Verify):
+            return self.verification.verify()
+        return assert_never(step)
+
+    def _save_snapshot(self, step: SaveSnapshot, seen: Observation) -> Facts:
+        view = seen.etcd.by_peer_urls(step.through.peer_urls)
+        if view is None:
+            raise MembershipError(f"{step.through.name} is no member any more", hint="patronictl-etcd resume")
+        name = f"{format_id(seen.etcd.cluster_id)}-{self.operation_id}.db"
+        return save_snapshot(self.roster.of(view, self.policy.step_timeout), self.snapshots / name)
+
+    def _transfer(self, source: MemberRef) -> Facts:
+        etcd = self.observe_etcd()
+        target = best_transferee(etcd, source.id)
+        if etcd.leader_id != source.id:
+            return {}
+        if target is None:
+            raise StepFailedError("no healthy voter can take the lead", hint="patronictl-etcd status")
+        self.roster.leader(self.policy.step_timeout).transfer_leadership(target.id)
+        moved = lambda: self._leader_other_than(source.id)  # noqa: E731
+        leader = wait_until(
+            moved, what="a new raft leader", seconds=self.policy.step_timeout, clock=self.clock
+        )
+        return {"leader": format_id(leader)}
+
+    def _leader_other_than(self, member_id: int) -> int | None:
+        etcd = self.observe_etcd()
+        return etcd.leader_id if etcd.linearizable and etcd.leader_id != member_id else None
+
+    def _remove(self, member: MemberRef) -> Facts:
+        def attempt() -> bool:
+            present = self._listed()
+            if member.id not in present:
+                return True
+            _must_be(member, present[member.id])
+            try:
+                self.roster.leader(self.policy.step_timeout).remove_member(member.id)
+            except MemberNotFoundError:
+                return True
+            except UnhealthyClusterError as error:
+                refused.append(error)
+                return False
+            return True
+
+        refused: list[EtcdError] = []
+        self._retry_refused(attempt, refused, f"etcd to allow the removal of {member.name}")
+        return {"removed": format_id(member.id)}
+
+    def _add(self, seat: Seat) -> Facts:
+        def attempt() -> Member | None:
+            taken = [m for m in self._listed().values() if set(m.peer_urls) & set(seat.peer_urls)]
+            if taken:
+                raise MembershipError(
+                    f"peer URL {taken[0].peer_urls[0]} is taken by member {format_id(taken[0].id)}",
+                    hint="patronictl-etcd resume",
+                )
+            try:
+                return self.roster.leader(self.policy.step_timeout).add_learner(seat.peer_urls)
+            except (UnhealthyClusterError, MemberNotFoundError) as error:
+                # MemberNotFound: ids are hashes of URLs and the second, and this one was used up by a
+                # removal in the same second; nothing was added, and a second later the id is another.
+                refused.append(error)
+                self.clock.sleep(0.5 if isinstance(error, MemberNotFoundError) else 0.0)
+                return None
+
+        refused: list[EtcdError] = []
+        member = self._retry_refused(attempt, refused, f"etcd to accept {seat.name} as a learner")
+        return {"added": format_id(member.id)}
+
+    def _retry_refused(self, attempt: Callable[[], Any], refused: list[EtcdError], what: str) -> Any:
+        """Ask again while etcd refuses; when the time is over, say what it refused with."""
+        try:
+            return wait_until(
+                attempt, what=what, seconds=self.policy.step_timeout, clock=self.clock, pause=0.05
+            )
+        except StepFailedError:
+            if refused:
+                raise refused[-1] from None
+            raise
+
+    def _set_aside(self, seat: Seat) -> Facts:
+        node = self.nodes[seat.name]
+        node.stop()
+        view = node.look()
+        if view.problem:
+            raise StepFailedError(f"{seat.name}: {view.problem}", hint="correct the inventory, then resume")
+        owner = view.data.member_id if view.data else None
+        if owner is not None and owner in self._listed():
+            raise MembershipError(
+                f"the data dir of {seat.name} belongs to {format_id(owner)}, which is a member: left alone",
+                hint="correct data_dir in the inventory, then: patronictl-etcd resume",
+            )
+        label = f"{format_id(owner) if owner else 'unknown'}.{self.operation_id}"
+        return {"aside": list(node.set_data_aside(label))}
+
+    def _await_settled(self, seat: Seat) -> Facts:
+        """Law 1: voter, in sync, same hash, and connected to every voter for etcd's own 5 s."""
+        view = self._settled_now(seat)
+        now = self.clock.wall()
+        since = min(self.progress().joined.get(view.id, now), now)
+        while (left := since + HEALTH_INTERVAL - self.clock.wall()) > 0:
+            self.clock.sleep(min(left, 0.5))
+        view = self._settled_now(seat)
+        return {"settled": format_id(view.id)}
+
+    def _settled_now(self, seat: Seat) -> MemberView:
+        def probe() -> MemberView | None:
+            etcd = self.observe_etcd()
+            view = etcd.by_peer_urls(seat.peer_urls)
+            voters = {v.id for v in etcd.voters if view and v.id != view.id}
+            sound = view in etcd.healthy_voters and not view.member.is_learner
+            linked = view is not None and (view.connected_to is None or voters <= view.connected_to)
+            return view if sound and linked and same_hashes(self.roster, etcd) else None
+
+        what = f"{seat.name} to be in sync and connected to every voter"
+        return wait_until(probe, what=what, seconds=self.policy.step_timeout, clock=self.clock, pause=0.05)
+
+    def _listed(self) -> dict[int, Member]:
+        """Return the members, read from the leader after a linearizable read on it."""
+        leader = self.roster.leader()
+        leader.range(PROBE_READ)
+        return {member.id: member for member in leader.member_list().members}
+
+
+def _must_be(ref: MemberRef, member: Member) -> None:
+    renamed = member.started and member.name != ref.name
+    if renamed or member.peer_urls != ref.peer_urls:
+        raise MembershipError(
+            f"member {format_id(ref.id)} is {member.name} at {', '.join(member.peer_urls)}, "
+            f"the plan says {ref.name} at {', '.join(ref.peer_urls)}",
+            hint="start a new operation from what is there now: patronictl-etcd status",
+        )

@@ -1,0 +1,176 @@
+"""How a new member joins: start it as a learner, watch it catch up, promote it by our own measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from patroni_etcd_reconfig.clock import wait_until
+from patroni_etcd_reconfig.core.changes import Seat
+from patroni_etcd_reconfig.core.model import EtcdView, MemberView, format_id
+from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.engine.roster import Roster
+from patroni_etcd_reconfig.engine.world import Facts
+from patroni_etcd_reconfig.errors import (
+    LearnerNotReadyError,
+    MemberNotLearnerError,
+    NotEnoughStartedError,
+    StepFailedError,
+    UnhealthyClusterError,
+)
+from patroni_etcd_reconfig.ports import Clock, NodeControl
+
+# A start right after `member add` can fail ("member count is unequal"): the joiner may read the list
+# from a member that has not applied the addition yet (etcd issue 16687).
+MAX_STARTS = 4
+SERVICE_CHECK = 0.3  # seconds between two looks at whether the service is still up
+SYNC_PAUSE = 0.1  # seconds between the two looks that must both show a learner in sync
+
+
+@dataclass
+class Joining:
+    """Starts and promotes learners."""
+
+    roster: Roster
+    nodes: Mapping[str, NodeControl]
+    policy: Policy
+    clock: Clock
+    operation_id: str
+    observe_etcd: Callable[[], EtcdView]
+
+    def start(self, seat: Seat) -> Facts:
+        """Configure and start the seat's learner; return once it is published and connected to all."""
+        node = self.nodes[seat.name]
+        etcd = self.observe_etcd()
+        node.write_config(
+            {
+                "name": seat.name,
+                "initial-cluster": initial_cluster(etcd, seat),
+                "initial-cluster-state": "existing",
+            },
+            self.operation_id,
+        )
+        if not node.look().service_active:
+            node.start()
+        view = wait_until(
+            _Arrival(self, seat, node).look,
+            what=f"{seat.name} to join as a learner and connect to every voter (see its etcd log)",
+            seconds=self.policy.step_timeout,
+            clock=self.clock,
+            pause=0.03,
+        )
+        return {"joined": format_id(view.id), "joined_at": self.clock.wall()}
+
+    def promote(self, seat: Seat) -> Facts:
+        """Promote once the learner answers itself and is close to the leader, twice; wait until it votes."""
+        self._await_sync(seat)
+        wait_until(
+            lambda: self._try_promotion(seat),
+            what=f"etcd to promote {seat.name}",
+            seconds=self.policy.step_timeout,
+            clock=self.clock,
+        )
+        view = wait_until(
+            lambda: self._voting(seat),
+            what=f"{seat.name} to know that it votes",
+            seconds=self.policy.step_timeout,
+            clock=self.clock,
+        )
+        return {"promoted": format_id(view.id)}
+
+    def _await_sync(self, seat: Seat) -> None:
+        """etcd's own rule, a ratio of indexes, lets a stopped learner through: ours is stricter."""
+        best, since, good = -1, self.clock.monotonic(), 0
+        while good < 2:
+            etcd = self.observe_etcd()
+            lag, applied = _lag(etcd, seat)
+            good = good + 1 if lag is not None and lag <= self.policy.max_learner_lag else 0
+            if applied > best:
+                best, since = applied, self.clock.monotonic()
+            if self.clock.monotonic() - since > self.policy.learner_stall:
+                raise StepFailedError(
+                    f"learner {seat.name} made no progress for {self.policy.learner_stall:.0f} s, "
+                    f"{'it does not answer' if lag is None else f'{lag} entries behind the leader'}",
+                    hint=f"look at the etcd log of {seat.name}; then: patronictl-etcd resume",
+                    code="LEARNER_STALLED",
+                )
+            self.clock.sleep(SYNC_PAUSE if good < 2 else 0.0)
+
+    def _try_promotion(self, seat: Seat) -> bool:
+        view = self.observe_etcd().by_peer_urls(seat.peer_urls)
+        if view is None or not view.member.is_learner:
+            return view is not None
+        try:
+            self.roster.leader(self.policy.step_timeout).promote_member(view.id)
+        except (LearnerNotReadyError, UnhealthyClusterError, NotEnoughStartedError):
+            return False  # definite refusals: nothing was changed
+        except MemberNotLearnerError:
+            return True
+        return True
+
+    def _voting(self, seat: Seat) -> MemberView | None:
+        etcd = self.observe_etcd()
+        view = etcd.by_peer_urls(seat.peer_urls)
+        says_so = view is not None and view.status is not None and not view.status.is_learner
+        return view if view in etcd.healthy_voters and says_so else None
+
+
+@dataclass
+class _Arrival:
+    """Looks whether a started member has arrived; starts it again when etcd exited at once."""
+
+    joining: Joining
+    seat: Seat
+    node: NodeControl
+    starts: int = 1
+    checked_at: float = 0.0
+
+    def look(self) -> MemberView | None:
+        etcd = self.joining.observe_etcd()
+        view = etcd.by_peer_urls(self.seat.peer_urls)
+        if view is None:
+            raise StepFailedError(
+                f"{self.seat.name} is not in the member list", hint="patronictl-etcd resume"
+            )
+        if view.status is None or view.status.member_id != view.id:
+            self._keep_running(view)
+            return None
+        voters = {other.id for other in etcd.voters if other.id != view.id}
+        linked = view.connected_to is None or voters <= view.connected_to
+        return view if view.member.started and linked else None
+
+    def _keep_running(self, view: MemberView) -> None:
+        clock = self.joining.clock
+        if clock.monotonic() - self.checked_at < SERVICE_CHECK:
+            return
+        first, self.checked_at = self.checked_at == 0.0, clock.monotonic()
+        if first or self.node.look().service_active:
+            return
+        if self.starts >= MAX_STARTS:
+            why = f" ({view.error})" if view.error else ""
+            raise StepFailedError(
+                f"etcd on {self.seat.name} exits right after its start, {self.starts} times{why}",
+                hint=f"look at the etcd log of {self.seat.name}; then: patronictl-etcd resume",
+                code="MEMBER_EXITS",
+            )
+        self.starts += 1
+        self.node.start()
+
+
+def initial_cluster(etcd: EtcdView, seat: Seat) -> str:
+    """Return `--initial-cluster` from the live list: it must name exactly the members there are.
+
+    A member that has not published its name yet can only be the one on the seat.
+    """
+    return ",".join(
+        f"{view.member.name or seat.name}={url}" for view in etcd.members for url in view.member.peer_urls
+    )
+
+
+def _lag(etcd: EtcdView, seat: Seat) -> tuple[int | None, int]:
+    """Return how many raft entries the seat's member is behind the leader, and its applied index."""
+    view, leader = etcd.by_peer_urls(seat.peer_urls), etcd.leader
+    if view is None or view.status is None or leader is None or leader.status is None:
+        return None, -1
+    applied = view.status.raft_applied_index
+    return max(0, leader.status.raft_index - applied), applied

@@ -1,0 +1,131 @@
+"""The loop that looks, plans, passes the gates and does the first step, until nothing is left.
+
+It owns no knowledge of its own: killed anywhere and started again, it goes on from what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.findings import Finding, blockers
+from patroni_etcd_reconfig.core.gates import check_step
+from patroni_etcd_reconfig.core.model import Observation
+from patroni_etcd_reconfig.core.planner import make_plan
+from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.steps import Step, describe
+from patroni_etcd_reconfig.engine.journal import Journal
+from patroni_etcd_reconfig.engine.world import World
+from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, StepFailedError
+from patroni_etcd_reconfig.ports import Clock
+
+# How often a step may come up again right after it was done or had an unknown outcome.
+MAX_REPEATS = 3
+GATE_PAUSE = 0.1  # seconds between two looks while a gate holds a step up
+
+
+class Reporter(Protocol):
+    """Told what happens, as it happens."""
+
+    def started(self, steps: tuple[Step, ...]) -> None:
+        """The first of these steps begins; the others are planned after it."""
+
+    def ended(self, step: Step, state: str, seconds: float) -> None:
+        """A step ended as `done`, `failed` or `unknown`."""
+
+    def held_up(self, step: Step, findings: tuple[Finding, ...]) -> None:
+        """Gates hold a step up; told again only when the reasons change."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line."""
+
+
+class BlockedError(ReconfigError):
+    """Gates did not let a step pass, in the time that the policy gives them."""
+
+    exit_code = ExitCode.BLOCKED
+    code = "BLOCKED"
+
+    def __init__(self, step: Step, findings: tuple[Finding, ...]) -> None:
+        first = findings[0]
+        super().__init__(
+            f"before '{describe(step)}': {first.subject}: {first.detail}", hint=first.remedy, code=first.code
+        )
+        self.findings = findings
+        if first.code in ("CLUSTER_ID_CHANGED", "MEMBERSHIP_CHANGED"):
+            self.exit_code = ExitCode.PLAN_MISMATCH
+
+
+@dataclass
+class Engine:
+    """Carries out one change. `still_ours` raises LockedError when the lock is not certainly held."""
+
+    world: World
+    journal: Journal
+    policy: Policy
+    clock: Clock
+    reporter: Reporter
+    still_ours: Callable[[], None]
+
+    def run(self, change: Change) -> None:
+        """Return when the change is done and verified; raises ReconfigError when it stops before that."""
+        last, repeats = None, 0
+        while True:
+            seen = self.world.observe(self.journal.record.progress)
+            steps = make_plan(seen, change).steps
+            if not steps:
+                return
+            repeats = repeats + 1 if steps[0] == last else 0
+            last = steps[0]
+            if repeats > MAX_REPEATS:
+                raise StepFailedError(
+                    f"'{describe(last)}' was done {repeats} times and still has no effect",
+                    hint="patronictl-etcd status; then: patronictl-etcd resume",
+                )
+            ready = self._pass_gates(seen, steps[0], change)
+            if ready is not None:
+                self._do(steps, ready)
+
+    def _pass_gates(self, seen: Observation, step: Step, change: Change) -> Observation | None:
+        """Return the look at which the step may run; None when the wait changed what comes first."""
+        deadline = self.clock.monotonic() + self.policy.gate_timeout
+        told: tuple[str, ...] = ()
+        while stopping := blockers(check_step(seen, step, change, self.policy)):
+            over = self.clock.monotonic() >= deadline
+            if over or not all(finding.transient for finding in stopping):
+                raise BlockedError(step, stopping)
+            reasons = tuple(finding.code for finding in stopping)
+            if reasons != told:
+                self.reporter.held_up(step, stopping)
+            told = reasons
+            self.clock.sleep(GATE_PAUSE)
+            seen = self.world.observe(self.journal.record.progress)
+            if make_plan(seen, change).steps[:1] != (step,):
+                return None
+        return seen
+
+    def _do(self, steps: tuple[Step, ...], seen: Observation) -> None:
+        """One step: intent durable before, outcome after; an unknown outcome means looking again."""
+        step = steps[0]
+        self.still_ours()
+        self.journal.intend(step)
+        self.reporter.started(steps)
+        began = self.clock.monotonic()
+        state, facts = "unknown", {}
+        try:
+            facts = dict(self.world.act(step, seen))
+            state = "done"
+        except EtcdError as error:
+            if not error.outcome_unknown:
+                state = "failed"
+                raise
+            self.reporter.say(f"the outcome of '{describe(step)}' is unknown ({error}); looking again")
+        except ReconfigError:
+            state = "failed"
+            raise
+        finally:
+            seconds = self.clock.monotonic() - began
+            self.journal.conclude(step, state, seconds, facts)
+            self.reporter.ended(step, state, seconds)

@@ -1,0 +1,161 @@
+"""One run of an operation: lock, journal and sentinel around the engine's loop."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.findings import Finding
+from patroni_etcd_reconfig.core.model import Observation
+from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.engine.journal import Journal, Record, begin
+from patroni_etcd_reconfig.engine.lock import Lock, describe_self
+from patroni_etcd_reconfig.engine.loop import BlockedError, Engine, Reporter
+from patroni_etcd_reconfig.engine.result import Result
+from patroni_etcd_reconfig.engine.sentinel import Sentinel
+from patroni_etcd_reconfig.engine.verification import NotVerifiedError, baseline_of, broken_promises
+from patroni_etcd_reconfig.engine.world import SimulatedWorld, World
+from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, UnreachableError
+from patroni_etcd_reconfig.ports import Clock
+
+
+class InterruptedOperationError(ReconfigError):
+    """The operator or the system ended the tool in the middle."""
+
+    exit_code = ExitCode.INTERRUPTED
+    code = "INTERRUPTED"
+
+
+def new_operation_id(change: Change, clock: Clock) -> str:
+    """Return an id that sorts by time and is safe in file names."""
+    moment = datetime.fromtimestamp(clock.wall(), timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    return f"{moment}-{change.verb}-{secrets.token_hex(3)}"
+
+
+@dataclass
+class Operation:
+    """The parts of one run. `world_for` makes the real world once the journal's record is known."""
+
+    operation_id: str
+    change: Change
+    policy: Policy
+    clock: Clock
+    reporter: Reporter
+    lock: Lock
+    sentinel: Sentinel
+    world_for: Callable[[Record], World]
+    observe: Callable[[], Observation]
+    resume_hint: str
+
+    def run(self, open_journal: Callable[[Observation], Journal], *, wait_for_lock: bool = False) -> Result:
+        """Carry the change out and return what came of it; raises only before the journal is open."""
+        holder = describe_self(self.operation_id, self.clock)
+        self.lock.acquire(holder, say=self.reporter.say, wait=wait_for_lock)
+        try:
+            before = self.observe()
+            journal = open_journal(before)
+            self.sentinel.start(before.patroni)
+            return self._run_watched(journal)
+        finally:
+            self.lock.release()
+
+    def _run_watched(self, journal: Journal) -> Result:
+        error, findings = self._attempt(journal)
+        state = _state(error)
+        try:
+            measured = self.sentinel.stop().as_dict()
+            if error is None:
+                error = self._check_promises(journal.record)
+            journal.end(state, measured)
+        except ReconfigError as late:
+            error, state = error or late, "failed"
+        if error and state != "done" and not error.hint.endswith("resume"):
+            error.hint = f"{error.hint}; then: {self.resume_hint}" if error.hint else self.resume_hint
+        record = journal.record
+        shown = "failed" if error and state == "done" else state
+        seconds = self.clock.wall() - record.started_at
+        return Result(
+            self.change.verb, shown, record.started_at, seconds, record, record.measured, findings, error
+        )
+
+    def _attempt(self, journal: Journal) -> tuple[ReconfigError | None, tuple[Finding, ...]]:
+        engine = Engine(
+            self.world_for(journal.record),
+            journal,
+            self.policy,
+            self.clock,
+            self.reporter,
+            self.lock.check,
+        )
+        try:
+            engine.run(self.change)
+        except BlockedError as blocked:
+            return blocked, blocked.findings
+        except ReconfigError as error:
+            return error, ()
+        except KeyboardInterrupt:
+            return InterruptedOperationError("interrupted; what was done so far is in the journal"), ()
+        return None, ()
+
+    def _check_promises(self, record: Record) -> ReconfigError | None:
+        try:
+            broken = broken_promises(record.baseline, self.observe().patroni)
+        except (EtcdError, UnreachableError) as error:
+            return error
+        if not broken:
+            return None
+        return NotVerifiedError(
+            f"the etcd members were changed, but Patroni did not stay as it was: {'; '.join(broken)}",
+            hint="patronictl history; look at the Patroni logs of that time",
+            code="PATRONI_LEADER_CHANGED",
+        )
+
+
+def _state(error: ReconfigError | None) -> str:
+    if error is None:
+        return "done"
+    if isinstance(error, InterruptedOperationError):
+        return "interrupted"
+    return "blocked" if isinstance(error, BlockedError) else "failed"
+
+
+def begin_journal(
+    path: Path, operation: Operation, before: Observation, mirror: Callable[[str, str], None]
+) -> Journal:
+    """Start a new operation's journal, with the Patroni clusters as they are now."""
+    return begin(
+        path,
+        operation.operation_id,
+        operation.change,
+        holder=describe_self(operation.operation_id, operation.clock),
+        baseline=baseline_of(before.patroni),
+        clock=operation.clock,
+        mirror=mirror,
+    )
+
+
+def dry_run(change: Change, seen: Observation, policy: Policy, clock: Clock, reporter: Reporter) -> Result:
+    """Run the same engine on a simulated world: every plan and gate is real, nothing is touched."""
+    record = Record("dry-run", change, clock.wall(), {})
+    journal = Journal(None, record, clock, None, 0)
+    engine = Engine(SimulatedWorld(seen), journal, policy, clock, reporter, lambda: None)
+    began = time.monotonic()
+    try:
+        engine.run(change)
+    except BlockedError as blocked:
+        return _dry_result(record, began, blocked.findings, blocked)
+    return _dry_result(record, began, (), None)
+
+
+def _dry_result(
+    record: Record, began: float, findings: tuple[Finding, ...], error: ReconfigError | None
+) -> Result:
+    seconds = time.monotonic() - began
+    return Result(
+        record.change.verb, _state(error), record.started_at, seconds, record, None, findings, error
+    )

@@ -1,0 +1,71 @@
+"""What an operation came to: the contract of `-f json`, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from patroni_etcd_reconfig.core.findings import Finding
+from patroni_etcd_reconfig.engine.journal import Record
+from patroni_etcd_reconfig.errors import ExitCode, ReconfigError
+
+FORMAT = 1
+PROMISED = {"dcs_write_gap_max_ms": 100, "patroni_leader_changes": 0, "timeline_changes": 0}
+MEASURES = (
+    "dcs_write_gap_max_ms",
+    "dcs_write_gaps_over_100ms",
+    "patroni_leader_changes",
+    "timeline_changes",
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run of an operation. `record` is None when nothing was begun; `state` as in the contract."""
+
+    change: str
+    state: str
+    started_at: float
+    seconds: float
+    record: Record | None = None
+    measured: Mapping[str, float] | None = None
+    findings: tuple[Finding, ...] = ()
+    error: ReconfigError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code that goes with the result."""
+        return int(self.error.exit_code) if self.error else int(ExitCode.DONE)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON contract, format 1."""
+        return {
+            "format": FORMAT,
+            "operation": {
+                "id": self.record.operation_id if self.record else None,
+                "change": self.change,
+                "state": self.state,
+                "started_at": timestamp(self.started_at),
+                "seconds": round(self.seconds, 2),
+            },
+            "steps": [
+                {"name": s.name, "subject": s.subject, "state": s.state, "seconds": s.seconds}
+                for s in (self.record.steps if self.record else ())
+            ],
+            "measured": {key: (self.measured or {}).get(key) for key in MEASURES},
+            "promised": PROMISED,
+            "findings": [finding.as_dict() for finding in self.findings],
+            "error": error_as_dict(self.error),
+        }
+
+
+def error_as_dict(error: ReconfigError | None) -> dict[str, str] | None:
+    """Return the contract's form of an error."""
+    return {"code": error.code, "message": str(error), "hint": error.hint} if error else None
+
+
+def timestamp(seconds: float) -> str:
+    """Return a moment as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")

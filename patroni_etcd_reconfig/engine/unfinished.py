@@ -1,0 +1,56 @@
+"""Operations that wait to be resumed: from this host's files, or from their copies in etcd."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from patroni_etcd_reconfig.engine.journal import Record, read
+from patroni_etcd_reconfig.engine.mirror import Mirror
+from patroni_etcd_reconfig.errors import JournalError, ReconfigError
+from patroni_etcd_reconfig.files import append_durably
+
+# Operation ids become file names; what comes from etcd is not trusted with more than this.
+_SAFE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+def find_unfinished(state_dir: Path, mirror: Mirror, cluster_id: int) -> list[Record]:
+    """Return the unfinished operations on this cluster, newest first."""
+    local = {record.operation_id: record for record in _local(state_dir)}
+    remote = {record.operation_id: record for record in _remote(mirror)}
+    records = {**remote, **local}.values()  # the file is ahead of its copy
+    open_ones = [r for r in records if not r.finished and r.change.cluster_id == cluster_id]
+    return sorted(open_ones, key=lambda record: record.started_at, reverse=True)
+
+
+def fetch(path: Path, operation_id: str, mirror: Mirror) -> None:
+    """Bring an operation's journal from etcd to this host, if it is not here."""
+    if path.exists():
+        return
+    lines = mirror.journals().get(operation_id, [])
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for line in lines:
+        append_durably(path, line + "\n")
+
+
+def _local(state_dir: Path) -> Iterator[Record]:
+    for path in sorted((state_dir / "operations").glob("*.jsonl")):
+        try:
+            yield read(path.read_text(encoding="utf-8", errors="replace").splitlines(), str(path))
+        except JournalError:
+            if path.stat().st_size:  # an empty file: killed before anything was intended
+                raise
+
+
+def _remote(mirror: Mirror) -> Iterator[Record]:
+    try:
+        journals = mirror.journals()
+    except ReconfigError:
+        return
+    for operation_id, lines in journals.items():
+        if _SAFE_ID.fullmatch(operation_id):
+            try:
+                yield read(lines, f"the journal of {operation_id} in etcd")
+            except JournalError:
+                continue

@@ -1,0 +1,100 @@
+"""What must be true at the end, looked up again on the servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from patroni_etcd_reconfig.clock import wait_until
+from patroni_etcd_reconfig.core.model import EtcdView, PatroniCluster
+from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.engine.roster import Roster
+from patroni_etcd_reconfig.engine.world import Facts
+from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, StepFailedError
+from patroni_etcd_reconfig.parallel import gather
+from patroni_etcd_reconfig.ports import Clock
+
+
+class NotVerifiedError(ReconfigError):
+    """The steps were done, but what they promised is not what is seen."""
+
+    exit_code = ExitCode.NOT_VERIFIED
+    code = "NOT_VERIFIED"
+
+
+@dataclass
+class Verification:
+    """Checks the end state. `last_change` is the wall time of the last step that touched etcd."""
+
+    roster: Roster
+    policy: Policy
+    clock: Clock
+    observe_etcd: Callable[[], EtcdView]
+    observe_patroni: Callable[[], tuple[PatroniCluster, ...]]
+    last_change: Callable[[], float]
+
+    def verify(self) -> Facts:
+        """Return when all holds; raises NotVerifiedError that names what does not, after a bounded wait.
+
+        Every member votes, serves linearizable reads and hashes like the others, and every Patroni leader
+        renewed its lease after the last change. One renewal that certainly began after the change proves
+        what the design's two renewals do: that this leader reaches the changed cluster.
+        """
+        self._wait(self._sound, "every member to vote, serve reads and hold the same data")
+        since = self.clock.monotonic() - max(0.0, self.clock.wall() - self.last_change())
+        self._wait(lambda: self._renewed(since), "every Patroni leader to renew its lease")
+        return {"verified": True}
+
+    def _wait(self, probe: Callable[[], bool], what: str) -> None:
+        try:
+            wait_until(probe, what=what, seconds=self.policy.step_timeout, clock=self.clock, pause=0.05)
+        except StepFailedError as error:
+            raise NotVerifiedError(
+                error.message, hint="patronictl-etcd status; patronictl-etcd resume"
+            ) from error
+
+    def _sound(self) -> bool:
+        etcd = self.observe_etcd()
+        complete = etcd.linearizable and not etcd.learners
+        return complete and len(etcd.healthy_voters) == len(etcd.members) and same_hashes(self.roster, etcd)
+
+    def _renewed(self, since: float) -> bool:
+        try:
+            clusters = self.observe_patroni()
+        except EtcdError:
+            return False
+        return all(c.lease is not None and c.lease.renewed_after >= since for c in clusters)
+
+
+def same_hashes(roster: Roster, etcd: EtcdView) -> bool:
+    """Tell whether all healthy voters hash alike at one revision; True where the version has no HashKV."""
+    calls = {
+        view.member.name: lambda view=view: roster.of(view, 5.0).hash_kv(etcd.revision)
+        for view in etcd.healthy_voters
+    }
+    answers = gather(calls, 5.0)
+    if answers.errors or len(answers.results) != len(calls):
+        return False  # e.g. a member that has not reached this revision yet
+    hashes = [answer for answer in answers.results.values() if answer is not None]
+    # Members compact at their own pace: only hashes over the same stretch can be compared.
+    stretches = {answer.compact_revision for answer in hashes}
+    return all(len({h.hash for h in hashes if h.compact_revision == s}) == 1 for s in stretches)
+
+
+def baseline_of(clusters: tuple[PatroniCluster, ...]) -> dict[str, Any]:
+    """Return what must be the same at the end, as the journal keeps it."""
+    return {
+        c.scope: {"leader": c.leader, "created": c.leader_created, "timeline": c.timeline} for c in clusters
+    }
+
+
+def broken_promises(baseline: Mapping[str, Any], clusters: tuple[PatroniCluster, ...]) -> list[str]:
+    """Name every Patroni cluster whose leader or timeline is not the one the operation began with."""
+    now = baseline_of(clusters)
+    return [
+        f"{scope}: leader {then['leader']}, timeline {then['timeline']} before; "
+        f"leader {now[scope]['leader']}, timeline {now[scope]['timeline']} after"
+        for scope, then in baseline.items()
+        if scope in now and now[scope] != then
+    ]

@@ -1,0 +1,79 @@
+"""Find the programs of a lab: etcd, PostgreSQL and Patroni."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from patroni_etcd_reconfig.errors import ConfigError
+
+APT_LINE = "apt-get install etcd-server etcd-client postgresql"
+_POSTGRESQL = ("initdb", "postgres", "pg_ctl", "pg_basebackup", "pg_isready", "pg_controldata")
+# Debian and PGDG keep the server programs off PATH, in a directory per major version.
+_VERSIONED = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs that a lab runs."""
+
+    etcd: Path
+    pg_bin: Path
+
+
+def find_programs(etcd_dir: Path | None) -> Programs:
+    """Return the programs, or raise one ConfigError that names all that are missing."""
+    etcd, pg_bin = _find_etcd(etcd_dir), _find_postgresql()
+    missing = [] if etcd else [f"etcd (looked in {etcd_dir or 'PATH'})"]
+    missing += [] if pg_bin else [f"PostgreSQL's server programs (looked in PATH, {', '.join(_VERSIONED)})"]
+    missing += [] if _has_patroni() else [f"Patroni with psycopg (looked in {sys.executable})"]
+    if etcd is None or pg_bin is None or missing:
+        raise _missing_error(missing, with_etcd_dir=etcd is None and etcd_dir is not None)
+    return Programs(etcd, pg_bin)
+
+
+def _missing_error(missing: list[str], *, with_etcd_dir: bool) -> ConfigError:
+    hint = f"on Debian and Ubuntu: {APT_LINE}"
+    if with_etcd_dir:
+        hint += "; or give --etcd-dir a directory with etcd in it"
+    return ConfigError(f"not found: {'; '.join(missing)}", hint=hint, code="LAB_PROGRAM_MISSING")
+
+
+def _find_etcd(etcd_dir: Path | None) -> Path | None:
+    found = shutil.which("etcd", path=str(etcd_dir) if etcd_dir else None)
+    return Path(found).absolute() if found else None
+
+
+def _find_postgresql() -> Path | None:
+    return next((directory for directory in _postgresql_dirs() if _has_all(directory)), None)
+
+
+def _postgresql_dirs() -> Iterator[Path]:
+    on_path = shutil.which("postgres")
+    if on_path:
+        yield Path(on_path).absolute().parent
+    for pattern in _VERSIONED:
+        yield from sorted(Path("/").glob(pattern.lstrip("/")), key=_version, reverse=True)
+
+
+def _version(directory: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", str(directory))]
+
+
+def _has_all(directory: Path) -> bool:
+    return all(os.access(directory / program, os.X_OK) for program in _POSTGRESQL)
+
+
+def _has_patroni() -> bool:
+    drivers = ("psycopg", "psycopg2")
+    return _importable("patroni") and any(_importable(driver) for driver in drivers)
+
+
+def _importable(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,91 @@
+"""The whole observation: etcd, Patroni, nodes and disks, read at the same time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from patroni_etcd_reconfig.core.model import (
+    EtcdView,
+    NodeView,
+    Observation,
+    PatroniCluster,
+    PatroniHosts,
+    Progress,
+)
+from patroni_etcd_reconfig.errors import EtcdError
+from patroni_etcd_reconfig.observe.etcd import EtcdObserver
+from patroni_etcd_reconfig.observe.patroni import look_at_patroni
+from patroni_etcd_reconfig.parallel import Answers, Crowd, gather
+from patroni_etcd_reconfig.ports import NodeControl
+
+# How long a node's own commands (is the service active?) may take in one look, in seconds.
+NODE_DEADLINE = 15.0
+
+
+@dataclass
+class Observer:
+    """Gathers observations. `names` limits the nodes that are looked at; None = every node."""
+
+    etcd: EtcdObserver
+    namespace: str
+    nodes: Mapping[str, NodeControl] = field(default_factory=dict)
+    patroni_hosts: tuple[PatroniHosts, ...] = ()
+    state_dir: Path | None = None
+    names: frozenset[str] | None = None
+
+    def observe(self, progress: Progress | None = None) -> Observation:
+        """Return everything there is to see now; raises what EtcdObserver.look raises."""
+        looked: Answers[NodeView] = Answers()
+        crowd = Crowd()
+        crowd.start(lambda: looked.results.update(self._look_at_nodes()))
+        etcd = self.etcd.look()
+        patroni = self.look_at_patroni(etcd)
+        crowd.wait(NODE_DEADLINE)
+        return Observation(
+            etcd=etcd,
+            patroni=patroni,
+            nodes=dict(looked.results),
+            patroni_hosts=self.patroni_hosts,
+            progress=progress or Progress(),
+            state_dir_free_bytes=free_bytes(self.state_dir) if self.state_dir else None,
+            at=time.monotonic(),
+        )
+
+    def look_at_patroni(self, etcd: EtcdView) -> tuple[PatroniCluster, ...]:
+        """Return the Patroni clusters: through a healthy voter, or as anybody who answers knows them."""
+        healthy = [view for view in etcd.healthy_voters if view.member.client_urls]
+        answering = [view for view in etcd.voters if view.status and view.member.client_urls]
+        for view in healthy or answering:
+            client = self.etcd.client(view.member.client_urls[0])
+            try:
+                return look_at_patroni(
+                    client, self.namespace, seconds=self.etcd.deadline, serializable=not healthy
+                )
+            except EtcdError:
+                continue
+        return ()
+
+    def _look_at_nodes(self) -> dict[str, NodeView]:
+        wanted = [node for name, node in self.nodes.items() if self.names is None or name in self.names]
+        answers = gather({node.name: node.look for node in wanted}, NODE_DEADLINE)
+        silent = {node.name: NodeView(node.name, problem=_why(answers, node.name)) for node in wanted}
+        return {**silent, **answers.results}
+
+
+def _why(answers: Answers[NodeView], name: str) -> str:
+    error = answers.errors.get(name)
+    return str(error) if error else f"its commands did not answer within {NODE_DEADLINE:.0f} s"
+
+
+def free_bytes(path: Path) -> int | None:
+    """Return what is free for us on the file system that will hold `path`; None when it can't be told."""
+    existing = next((parent for parent in (path, *path.parents) if parent.exists()), None)
+    try:
+        stat = os.statvfs(existing) if existing else None
+    except OSError:
+        return None
+    return stat.f_bavail * stat.f_frsize if stat else None

@@ -1,0 +1,108 @@
+"""Preflight: all findings at once, each with evidence and remedy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from patroni_etcd_reconfig.core.findings import Severity
+from patroni_etcd_reconfig.core.model import DataDir, MemberView, NodeView, Observation, PatroniHosts
+from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.preflight import DEFAULT_QUOTA, examine
+
+from .builders import cycle, down, etcd, learner, node, patroni, seen, voter, voters
+
+
+def _codes(
+    state: Observation, severity: Severity = Severity.BLOCKER, policy: Policy | None = None
+) -> list[str]:
+    change = cycle(voters(3))
+    return [f.code for f in examine(state, change, policy or Policy()) if f.severity is severity]
+
+
+def _with(view: MemberView) -> Observation:
+    return seen(etcd(voter("a"), voter("b"), view), patroni())
+
+
+def test_a_sound_cluster_has_no_finding() -> None:
+    assert examine(seen(voters(3), patroni()), cycle(voters(3)), Policy()) == ()
+
+
+@pytest.mark.parametrize(
+    ("view", "code"),
+    [
+        (down("c"), "MEMBER_UNHEALTHY"),
+        (replace(voter("c"), connected_to=frozenset()), "NOT_CONNECTED"),
+        (voter("c", lag=5000), "RAFT_LAG"),
+        (voter("c", version="3.5.30"), "VERSION_SKEW"),
+        (voter("c", version="3.4.30", db_size=int(DEFAULT_QUOTA * 0.97)), "DB_QUOTA"),
+        (replace(voter("c"), alarms=("CORRUPT",)), "ALARM"),
+    ],
+)
+def test_a_member_that_is_not_sound_is_a_blocker(view: MemberView, code: str) -> None:
+    assert code in _codes(_with(view))
+
+
+def test_a_database_near_its_quota_is_a_warning() -> None:
+    state = _with(voter("c", db_size=int(DEFAULT_QUOTA * 0.85)))
+    assert "DB_QUOTA" in _codes(state, Severity.WARNING)
+
+
+@pytest.mark.parametrize(("version", "code"), [("3.5.1", "HAZARD_CORRUPTION"), ("3.6.2", None)])
+def test_versions_with_known_hazards_are_named(version: str, code: str | None) -> None:
+    views = [voter(name, version=version) for name in ("a", "b", "c")]
+    found = [c for c in _codes(seen(etcd(*views), patroni())) if c.startswith("HAZARD")]
+    assert found == ([code] if code else [])
+
+
+def test_an_even_size_is_a_warning_and_too_few_voters_a_blocker() -> None:
+    two = seen(voters(2), patroni())
+    assert "TOO_FEW_VOTERS" in [f.code for f in examine(two, cycle(voters(2)), Policy())]
+    assert "EVEN_SIZE" in [f.code for f in examine(two, cycle(voters(2)), Policy())]
+
+
+def test_a_learner_left_behind_is_a_blocker() -> None:
+    state = seen(etcd(voter("a"), voter("b"), voter("c"), learner("d")), patroni())
+    assert "LEARNER_PRESENT" in _codes(state)
+
+
+def test_hosts_that_name_no_member_are_a_blocker_and_a_single_one_a_warning() -> None:
+    stale = seen(voters(3), patroni(), patroni_hosts=(PatroniHosts("pg1.yml", ("x:2379",)),))
+    single = seen(voters(3), patroni(), patroni_hosts=(PatroniHosts("pg1.yml", ("a:2379", "x:2379")),))
+    assert _codes(stale) == ["HOSTS_STALE"]
+    assert _codes(single, Severity.WARNING) == ["HOSTS_SINGLE"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        (replace(node("c"), problem="is_active: no such file"), "NODE_CONTROL"),
+        (replace(node("c"), config_problem="etcd-c.env: not writable"), "NODE_CONTROL"),
+        (replace(node("c"), service_active=False), "NODE_MISMATCH"),
+        (replace(node("c"), data=DataDir(0xC1, 0x666)), "NODE_MISMATCH"),
+        (replace(node("c"), data_is_mount=True), "DATA_DIR_IS_MOUNT"),
+        (replace(node("c"), data_free_bytes=1000), "DISK_SPACE"),
+    ],
+)
+def test_a_node_that_could_not_be_brought_back_is_a_blocker(changed: NodeView, code: str) -> None:
+    state = seen(voters(3), patroni())
+    assert _codes(replace(state, nodes={**state.nodes, "c": changed})) == [code]
+
+
+def test_a_disk_too_full_for_the_snapshot_is_a_blocker() -> None:
+    assert _codes(seen(voters(3), patroni(), state_dir_free_bytes=1000)) == ["DISK_SPACE"]
+
+
+def test_all_findings_come_at_once_blockers_first() -> None:
+    state = seen(etcd(voter("a"), voter("b"), down("c")), patroni(paused=True), state_dir_free_bytes=0)
+    found = examine(state, cycle(voters(3)), Policy())
+    assert {"MEMBER_UNHEALTHY", "PATRONI_PAUSED", "DISK_SPACE", "NO_TOLERANCE"} <= {f.code for f in found}
+    ranks = [["blocker", "warning", "info"].index(f.severity.value) for f in found]
+    assert ranks == sorted(ranks)
+    assert all(f.subject and f.detail and f.remedy for f in found)
+
+
+def test_an_accepted_code_no_longer_blocks() -> None:
+    policy = Policy(accept=frozenset({"PATRONI_PAUSED"}))
+    assert _codes(seen(voters(3), patroni(paused=True)), policy=policy) == []
