@@ -74,6 +74,13 @@ class UnreachableError(ReconfigError):
     code = "UNREACHABLE"
 
 
+class InterruptedOperationError(ReconfigError):
+    """The operator or the system ended the tool in the middle."""
+
+    exit_code = ExitCode.INTERRUPTED
+    code = "INTERRUPTED"
+
+
 class EtcdError(ReconfigError):
     """An etcd member refused or failed a call. `message` keeps the server's words.
 

@@ -1,30 +1,80 @@
-"""Files that are whole or not there, and lines that are on disk when the call returns."""
+"""Files that survive a crash: written aside and renamed, or appended and synced. OSError is let through."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+PRIVATE = 0o600
+
+
+def write_atomically(path: Path, text: str, mode: int = PRIVATE, like: Path | None = None) -> None:
+    """Replace a file as a whole: after a crash it is the old one or the new one, on disk.
+
+    With `like`, owner and mode are those of that file. Of a symbolic link the target is replaced, so that
+    the link stays. Text that was decoded with `surrogateescape` comes out byte for byte.
+    """
+    target = path.resolve()
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+            file.flush()
+            _set_rights(file.fileno(), mode, like)
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_dir(target.parent)
 
 
 def append_durably(path: Path, line: str) -> None:
-    """Append a line, fsynced, to a file that is made with mode 0600; raises OSError."""
-    is_new = not path.exists()
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    """Append one line and wait until it is on disk; a line that can't be written whole is taken back.
+
+    For files with one writer, as journals are.
+    """
+    data = (line.removesuffix("\n") + "\n").encode()
+    if data.count(b"\n") != 1:
+        raise ValueError("a journal's line holds no line break")
+    new = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
     try:
-        data = line.encode()
-        while data:
-            data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
+        _append_whole(descriptor, data)
     finally:
         os.close(descriptor)
-    if is_new:
+    if new:
         fsync_dir(path.parent)
 
 
 def fsync_dir(path: Path) -> None:
-    """Make renames and new names in a directory durable; raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    """Wait until a directory's entries (a rename, a new file) are on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _append_whole(descriptor: int, data: bytes) -> None:
+    size = os.fstat(descriptor).st_size
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def _set_rights(descriptor: int, mode: int, like: Path | None) -> None:
+    """Give a new file its rights before it gets its name, owner first: chown clears setuid bits."""
+    if like is not None:
+        model = like.stat()
+        mode = model.st_mode & 0o7777
+        own = os.fstat(descriptor)
+        if (own.st_uid, own.st_gid) != (model.st_uid, model.st_gid):
+            os.fchown(descriptor, model.st_uid, model.st_gid)
+    os.fchmod(descriptor, mode)

@@ -118,7 +118,7 @@ class EtcdClient:
         return etcd_json.active_peers(body) if status == 200 else None
 
     def hash_kv(self, revision: int) -> HashKv | None:
-        """Return the hash of the key space at a revision; None where the gateway lacks the call (3.4, 3.5.1)."""
+        """Return the hash of the key space at a revision; None where the gateway lacks it (3.4, 3.5.1)."""
         try:
             return self._call("maintenance/hashkv", {"revision": str(revision)}, etcd_json.hash_kv)
         except (GatewayOffError, NotSupportedError):  # 404 although it is an etcd

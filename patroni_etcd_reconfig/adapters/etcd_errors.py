@@ -145,6 +145,7 @@ _TLS: tuple[Rule, ...] = (
         EtcdUnreachableError,
         "etcd's certificate isn't trusted: check `cacert`, and host names.",
     ),
+    Rule("match", EtcdUnreachableError, "etcd's certificate lacks this name: use one it has, see `cacert`."),
     Rule("", EtcdUnreachableError, "Check `cacert`, `cert` and `key` in Patroni's etcd3 section."),
 )
 
@@ -253,7 +254,7 @@ def _unreachable(message: str, endpoint: str) -> EtcdUnreachableError:
 
 
 def _broken(cause: BaseException, endpoint: str) -> EtcdTimeoutError:
-    hint = _LOOK_AGAIN + " (An etcd with TLS also hangs up when it is asked over http://.)"
+    hint = _LOOK_AGAIN + " (With TLS etcd also hangs up on http:// and on a client without `cert`.)"
     return EtcdTimeoutError(f"the connection broke: {_reason(cause)}", endpoint=endpoint, hint=hint)
 
 

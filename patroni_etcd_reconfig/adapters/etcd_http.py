@@ -9,6 +9,7 @@ import time
 from http.client import HTTPResponse
 from typing import Any
 
+import urllib3
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -85,6 +86,8 @@ def tls_context(cacert: str, cert: str, key: str, *, insecure: bool) -> ssl.SSLC
     except OSError as exc:  # ssl.SSLError is one
         files = f"cacert {cacert!r}, cert {cert!r}, key {key!r}"
         raise ConfigError(f"could not load the TLS files ({files}): {exc}") from exc
+    # urllib3 1.26 can't have ssl check IP addresses: left off, it compares the certificate's names itself.
+    context.check_hostname = not insecure and hasattr(urllib3, "BaseHTTPResponse")  # new in 2.0
     if insecure:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.verify_mode = ssl.CERT_NONE
     return context

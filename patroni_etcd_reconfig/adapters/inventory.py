@@ -71,7 +71,8 @@ def parse(document: YamlDocument) -> Inventory:
     top = checks.mapping(document.data, (), ("etcd", "policy"))
     etcd = checks.mapping(top.get("etcd"), ("etcd",), ("defaults", "members"))
     members = checks.mapping(etcd.get("members"), ("etcd", "members"))
-    defaults = checks.mapping(etcd.get("defaults"), ("etcd", "defaults"), SHARED)
+    common = checks.mapping(etcd.get("defaults"), ("etcd", "defaults"), SHARED)
+    defaults = {key: common[key] for key in SHARED if key in common}
     nodes = [_member(checks, name, members[name], defaults) for name in members]
     _check_shared(checks, nodes)
     policy = _policy(checks, top.get("policy"))

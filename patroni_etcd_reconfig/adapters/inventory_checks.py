@@ -15,17 +15,19 @@ from patroni_etcd_reconfig.adapters.yaml_marks import Key, YamlDocument
 from patroni_etcd_reconfig.errors import ConfigError
 
 PLACEHOLDERS = ("name", "config_file", "data_dir", "host")
+ALLOWED = " ".join(f"{{{name}}}" for name in PLACEHOLDERS)
 MEMBER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 HOST = re.compile(r"[A-Za-z0-9:\[][A-Za-z0-9._:%\]-]*")  # no leading dash: ssh would read an option
 UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.\\@-]*")
 FINDING_CODE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 # Renaming one of these aside would take more than etcd's data with it.
-SYSTEM_DIRS = frozenset(
+_SYSTEM_DIRS = (
     "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr "
     "/usr/bin /usr/lib /usr/local /usr/sbin /usr/share /var /var/cache /var/lib /var/log /var/run /var/spool "
-    "/var/tmp /etc/default /etc/patroni /var/lib/postgresql /var/lib/pgsql".split()
+    "/var/tmp /etc/default /etc/patroni /var/lib/postgresql /var/lib/pgsql"
 )
+SYSTEM_DIRS = frozenset(_SYSTEM_DIRS.split())
 
 Keys = tuple[Key, ...]
 
@@ -39,8 +41,8 @@ class Checks:
 
     def wrong(self, keys: Keys, need: str) -> None:
         """Note a problem: what is allowed at this key."""
-        at = f"{self.document.where(*keys)}: {'.'.join(map(str, keys))}: " if keys else f"{self.document.path}: "
-        self.problems[at + need] = None
+        place = f"{self.document.where(*keys)}: {'.'.join(map(str, keys))}" if keys else self.document.path
+        self.problems[f"{place}: {need}"] = None
 
     def raise_all(self) -> None:
         """Raise one ConfigError with all problems, if there are any."""
@@ -119,12 +121,11 @@ class Checks:
         try:
             names = [name for word in shlex.split(text) for name in placeholders(word)]
         except ValueError as error:
-            self.wrong(keys, f"can't be split into words as a shell does: {error}")
+            self.wrong(keys, f"can't be read as a command line: {error}")
             return text
         for name in names:
             if name not in PLACEHOLDERS:
-                allowed = " ".join(f"{{{item}}}" for item in PLACEHOLDERS)
-                self.wrong(keys, f"unknown placeholder {{{name}}}; allowed are {allowed}; a brace itself is {{{{")
+                self.wrong(keys, f"unknown placeholder {{{name}}}; allowed are {ALLOWED} (a brace is {{{{)")
             elif not known.get(name, ""):
                 self.wrong(keys, f"uses {{{name}}}, but the member has no {name}")
         return text

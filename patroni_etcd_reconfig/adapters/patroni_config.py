@@ -186,9 +186,7 @@ def _from_host(sources: Sources, api: str) -> tuple[str, ...]:
     return (_base_url(_protocol(sources, api), host, _port(sources, api) or port),)
 
 
-def _host_port(
-    sources: Sources, keys: tuple[str | int, ...], value: object, default: int
-) -> tuple[str, int]:
+def _host_port(sources: Sources, keys: tuple[str | int, ...], value: object, default: int) -> tuple[str, int]:
     """Split `host`, `host:port` or `[v6]:port` as patroni.utils.split_host_port does, but strictly."""
     text = value.strip() if isinstance(value, str) else ""
     host, port = text.rsplit(":", 1) if ":" in text else (text, str(default))

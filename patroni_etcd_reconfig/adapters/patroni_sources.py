@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from patroni_etcd_reconfig.adapters.yaml_marks import Key, Loader, YamlDocument, is_there, read_document
+from patroni_etcd_reconfig.adapters.yaml_marks import Key, YamlDocument, is_there, read_document
 from patroni_etcd_reconfig.errors import ConfigError
 
 HINT = "give Patroni's configuration file through -c/--config-file or PATRONICTL_CONFIG_FILE"
@@ -131,7 +129,7 @@ def _content(document: YamlDocument) -> dict[str, Any]:
     if isinstance(document.data, dict):
         return document.data
     found = "is empty" if document.data is None else "is no mapping"
-    raise ConfigError(f"{document.path}: {found}; it must be a mapping, as Patroni's configuration is", hint=HINT)
+    raise ConfigError(f"{document.path}: {found}; Patroni's configuration is a mapping", hint=HINT)
 
 
 def _patch(config: dict[str, Any], data: Mapping[str, Any]) -> None:
@@ -201,6 +199,6 @@ def _parse_list(name: str, value: str) -> Any:
     if not (value.strip().startswith("-") or "[" in value):
         value = f"[{value}]"
     try:
-        return yaml.load(value, Loader)  # noqa: S506 - a safe loader, in C where there is one
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return YamlDocument.parse(value, name).data
+    except ConfigError:
         raise ConfigError(f"environment variable {name}: must be host:port, with commas between") from None

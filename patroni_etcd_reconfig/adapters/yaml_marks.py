@@ -16,6 +16,9 @@ from patroni_etcd_reconfig.errors import ConfigError
 # libyaml's loader is about ten times as fast; some distributions build PyYAML without it.
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+# The loader in C recurses without a limit of its own: some 10,000 brackets end the process (PyYAML 6.0.3).
+MAX_DEPTH = 200
+
 Key = str | int
 
 
@@ -32,6 +35,7 @@ class YamlDocument:
     def parse(cls, text: str, path: str) -> YamlDocument:
         """Return the document; ConfigError with file, line and column where it is no YAML."""
         try:
+            _check_depth(text)
             loader = Loader(text)
             root = loader.get_single_node()
             duplicates = tuple(_duplicates(root, path)) if root else ()
@@ -96,6 +100,14 @@ def _child(node: yaml.Node | None, key: Key) -> tuple[yaml.Node, yaml.Node] | No
             if isinstance(key_node, yaml.ScalarNode) and key_node.value == str(key):
                 return key_node, value
     return None
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError
 
 
 def _duplicates(root: yaml.Node, path: str) -> Iterator[str]:

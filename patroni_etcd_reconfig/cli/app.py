@@ -65,14 +65,10 @@ class App:
         base = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
         return Path(base) / "patroni-etcd-reconfig"
 
-    def etcd_observer(self, *, with_connections: bool = False) -> EtcdObserver:
-        """Return a fresh look at the configured etcd."""
-        return EtcdObserver(self.connector, self.patroni.hosts, LOOK_DEADLINE, with_connections)
-
     def observer(self, nodes: Mapping[str, NodeControl] | None = None) -> Observer:
         """Return a fresh look at everything; without nodes, at what the network shows."""
         return Observer(
-            self.etcd_observer(with_connections=nodes is not None),
+            EtcdObserver(self.connector, self.patroni.hosts, LOOK_DEADLINE),
             self.patroni.namespace,
             nodes or {},
             self._patroni_hosts(),

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from patroni_etcd_reconfig.errors import ExitCode
+
 _Command = Callable[..., Any]
 
 
@@ -75,3 +77,21 @@ def status_command(net: int | None, root: Path | None, style: str) -> None:
 
     status = report.status(find_lab(root, net))
     click.echo(report.as_json(status) if style == "json" else report.status_text(status))
+
+
+@lab.command("demo")
+@_lab_options
+@_etcd_dir_option
+@_format_option
+@click.option("--compare", is_flag=True, help="Measure the naive way and the floor as well.")
+@click.option("--keep", is_flag=True, help="Leave the lab running.")
+def demo_command(
+    net: int | None, root: Path | None, etcd_dir: Path | None, style: str, compare: bool, keep: bool
+) -> int:
+    """Replace all etcd members of a fresh lab under write load; check that nobody noticed."""
+    from patroni_etcd_reconfig.lab import demo, report, verdict
+
+    options = demo.DemoOptions(net or demo.DEMO_NET, root, etcd_dir, compare, keep)
+    result = demo.run_demo(options, say=_say)
+    click.echo(report.as_json(verdict.as_json(result)) if style == "json" else verdict.as_text(result))
+    return int(ExitCode.NOT_VERIFIED if result.disruptions else ExitCode.DONE)

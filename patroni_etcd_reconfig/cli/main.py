@@ -16,7 +16,7 @@ import click
 from patroni_etcd_reconfig import __version__
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import show_error
-from patroni_etcd_reconfig.errors import ExitCode, ReconfigError
+from patroni_etcd_reconfig.errors import ExitCode, InterruptedOperationError, ReconfigError
 
 # Commands are imported when they are called: a read-only command must feel instant.
 _CLI = "patroni_etcd_reconfig.cli"
@@ -79,7 +79,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return int(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Aborted: nothing was changed.", err=True)
+        show_error(
+            app,
+            InterruptedOperationError("interrupted", hint="patronictl-etcd resume, if a change had begun"),
+        )
         return int(ExitCode.INTERRUPTED)
     except Exception as error:
         return _report_bug(app, error)

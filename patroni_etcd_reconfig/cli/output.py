@@ -101,7 +101,13 @@ def show_error(app: App, error: ReconfigError) -> None:
     """Print an error: as the contract's JSON on stdout, or in words on stderr."""
     words = {"code": error.code, "message": str(error), "hint": error.hint}
     if app.format in ("json", "yaml", "yml"):
-        empty: dict[str, Any] = {"format": 1, "operation": None, "steps": [], "measured": None, "findings": []}
+        empty: dict[str, Any] = {
+            "format": 1,
+            "operation": None,
+            "steps": [],
+            "measured": None,
+            "findings": [],
+        }
         show_data(app.format, {**empty, "error": words})
         return
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(str(error))}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from patroni_etcd_reconfig.adapters.node_local import make_nodes
@@ -35,8 +36,8 @@ class Wiring:
         self.mirror = Mirror(self.roster)
 
     def observe(self) -> Observation:
-        """Look at everything, and remember whom to talk to."""
-        seen = self.observer.observe()
+        """Look at everything, the members' connections included, and remember whom to talk to."""
+        seen = self.observer.observe(connections=True)
         self.roster.update(seen.etcd)
         return seen
 
@@ -57,11 +58,12 @@ class Wiring:
             sentinel=Sentinel(self.roster.voters, self._patroni, self.app.policy.probe_interval, self.clock),
             world_for=self._world,
             observe=self.observe,
+            flush_copies=self.mirror.flush,
             resume_hint=self.app.command_line("resume"),
         )
 
-    def _etcd(self) -> EtcdView:
-        etcd = self.observer.etcd.look()
+    def _etcd(self, *, connections: bool = False) -> EtcdView:
+        etcd = self.observer.etcd.look(connections=connections)
         self.roster.update(etcd)
         return etcd
 
@@ -82,7 +84,8 @@ class Wiring:
 
     def _actions(self, record: Record, verification: Verification) -> Actions:
         policy, clock, operation_id = self.app.policy, self.clock, record.operation_id
-        joining = Joining(self.roster, self.nodes, policy, clock, operation_id, self._etcd)
+        links = partial(self._etcd, connections=True)
+        joining = Joining(self.roster, self.nodes, policy, clock, operation_id, self._etcd, links)
         return Actions(
             roster=self.roster,
             nodes=self.nodes,
@@ -91,6 +94,7 @@ class Wiring:
             operation_id=operation_id,
             snapshots=self.app.state_dir / "snapshots",
             observe_etcd=self._etcd,
+            observe_links=links,
             progress=lambda: record.progress,
             verification=verification,
             joining=joining,

@@ -188,6 +188,7 @@ class PatroniCluster:
     failover: str = ""  # what a pending failover or switchover asks for; empty = none
     timeline: int | None = None
     members: tuple[PatroniMember, ...] = ()
+    status_revision: int = 0  # of the `status` key, which the leader writes right after a renewal
 
     @property
     def write_gap_budget(self) -> float:

@@ -60,6 +60,7 @@ def read_cluster(found: ScopeKeys, lease: Lease | None) -> PatroniCluster:
         paused=config.get("pause") is True,
         failover=_pending(_json(found.keys.get("failover"))),
         members=members,
+        status_revision=found.keys["status"].mod_revision if "status" in found.keys else 0,
     )
     return replace(cluster, timeline=next((m.timeline for m in members if m.name == name), None))
 

@@ -68,6 +68,7 @@ class Actions:
     operation_id: str
     snapshots: Path
     observe_etcd: Callable[[], EtcdView]
+    observe_links: Callable[[], EtcdView]  # the same look, with the members' peer connections
     progress: Callable[[], Progress]
     verification: Verification
     joining: Joining
@@ -202,7 +203,7 @@ class Actions:
 
     def _settled_now(self, seat: Seat) -> MemberView:
         def probe() -> MemberView | None:
-            etcd = self.observe_etcd()
+            etcd = self.observe_links()
             view = etcd.by_peer_urls(seat.peer_urls)
             voters = {v.id for v in etcd.voters if view and v.id != view.id}
             sound = view in etcd.healthy_voters and not view.member.is_learner

@@ -37,6 +37,7 @@ class Joining:
     clock: Clock
     operation_id: str
     observe_etcd: Callable[[], EtcdView]
+    observe_links: Callable[[], EtcdView]  # the same look, with the members' peer connections
 
     def start(self, seat: Seat) -> Facts:
         """Configure and start the seat's learner; return once it is published and connected to all."""
@@ -126,7 +127,7 @@ class _Arrival:
     checked_at: float = 0.0
 
     def look(self) -> MemberView | None:
-        etcd = self.joining.observe_etcd()
+        etcd = self.joining.observe_links()
         view = etcd.by_peer_urls(self.seat.peer_urls)
         if view is None:
             raise StepFailedError(

@@ -20,15 +20,8 @@ from patroni_etcd_reconfig.engine.result import Result
 from patroni_etcd_reconfig.engine.sentinel import Sentinel
 from patroni_etcd_reconfig.engine.verification import NotVerifiedError, baseline_of, broken_promises
 from patroni_etcd_reconfig.engine.world import SimulatedWorld, World
-from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, UnreachableError
+from patroni_etcd_reconfig.errors import EtcdError, InterruptedOperationError, ReconfigError, UnreachableError
 from patroni_etcd_reconfig.ports import Clock
-
-
-class InterruptedOperationError(ReconfigError):
-    """The operator or the system ended the tool in the middle."""
-
-    exit_code = ExitCode.INTERRUPTED
-    code = "INTERRUPTED"
 
 
 def new_operation_id(change: Change, clock: Clock) -> str:
@@ -50,6 +43,7 @@ class Operation:
     sentinel: Sentinel
     world_for: Callable[[Record], World]
     observe: Callable[[], Observation]
+    flush_copies: Callable[[], None]
     resume_hint: str
 
     def run(self, open_journal: Callable[[Observation], Journal], *, wait_for_lock: bool = False) -> Result:
@@ -62,6 +56,7 @@ class Operation:
             self.sentinel.start(before.patroni)
             return self._run_watched(journal)
         finally:
+            self.flush_copies()
             self.lock.release()
 
     def _run_watched(self, journal: Journal) -> Result:

@@ -38,12 +38,13 @@ class Verification:
         """Return when all holds; raises NotVerifiedError that names what does not, after a bounded wait.
 
         Every member votes, serves linearizable reads and hashes like the others, and every Patroni leader
-        renewed its lease after the last change. One renewal that certainly began after the change proves
+        renewed its lease after the last change. One renewal that certainly came after the change proves
         what the design's two renewals do: that this leader reaches the changed cluster.
         """
+        revision = self.observe_etcd().revision
         self._wait(self._sound, "every member to vote, serve reads and hold the same data")
         since = self.clock.monotonic() - max(0.0, self.clock.wall() - self.last_change())
-        self._wait(lambda: self._renewed(since), "every Patroni leader to renew its lease")
+        self._wait(lambda: self._renewed(since, revision), "every Patroni leader to renew its lease")
         return {"verified": True}
 
     def _wait(self, probe: Callable[[], bool], what: str) -> None:
@@ -59,12 +60,16 @@ class Verification:
         complete = etcd.linearizable and not etcd.learners
         return complete and len(etcd.healthy_voters) == len(etcd.members) and same_hashes(self.roster, etcd)
 
-    def _renewed(self, since: float) -> bool:
+    def _renewed(self, since: float, revision: int) -> bool:
+        """A lease tells whole seconds only; a write of `status`, which follows a renewal, tells sooner."""
         try:
             clusters = self.observe_patroni()
         except EtcdError:
             return False
-        return all(c.lease is not None and c.lease.renewed_after >= since for c in clusters)
+        return all(
+            c.lease is not None and (c.lease.renewed_after >= since or c.status_revision > revision)
+            for c in clusters
+        )
 
 
 def same_hashes(roster: Roster, etcd: EtcdView) -> bool:

@@ -77,10 +77,18 @@ def _pids_of(inodes: set[int]) -> list[int]:
 
 def _open_files(pid: int) -> set[str]:
     try:
-        return {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
+        return {_target(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
     except OSError:
         # It ended meanwhile, or belongs to somebody else.
         return set()
+
+
+def _target(file: Path) -> str:
+    try:
+        return str(file.readlink())
+    except OSError:
+        # Closed meanwhile, as is the listing of our own files.
+        return ""
 
 
 def _describe(pid: int) -> str:

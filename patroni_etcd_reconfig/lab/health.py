@@ -48,11 +48,13 @@ class PgCluster:
         return f"{lacking} more streaming replica{'s'[: lacking - 1]}" if lacking else ""
 
 
-def get_json(address: str, port: int, path: str, timeout: float = 1.0) -> dict[str, object] | None:
+def get_json(
+    address: str, port: int, path: str, *, timeout: float = 1.0, body: str | None = None
+) -> dict[str, object] | None:
     """Return the JSON object that a server of the lab answers; None when it doesn't (yet)."""
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
-        connection.request("GET", path)
+        connection.request("POST" if body else "GET", path, body)
         answer = json.loads(connection.getresponse().read())
     except (OSError, ValueError, http.client.HTTPException):
         return None
@@ -76,6 +78,15 @@ def etcd_version(layout: Layout) -> str:
     """Return the version of the first etcd that answers; "" when none does."""
     answers = (get_json(layout.address(i), CLIENT_PORT, "/version") for i in NODES)
     return next((str(answer.get("etcdserver", "")) for answer in answers if answer), "")
+
+
+def etcd_member_ids(layout: Layout) -> dict[str, str]:
+    """Return the ids of the etcd members by name, in hex as etcdctl shows them; {} when none answers."""
+    path = "/v3/cluster/member/list"
+    answers = (get_json(layout.address(i), CLIENT_PORT, path, body="{}") for i in NODES)
+    members = next((answer.get("members") for answer in answers if answer), None)
+    listed = members if isinstance(members, list) else []
+    return {str(one.get("name", "")): f"{int(one['ID']):x}" for one in listed}
 
 
 def pg_cluster(layout: Layout) -> PgCluster | None:

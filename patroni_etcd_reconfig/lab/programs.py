@@ -38,6 +38,14 @@ def find_programs(etcd_dir: Path | None) -> Programs:
     return Programs(etcd, pg_bin)
 
 
+def find_etcd(etcd_dir: Path | None) -> Path:
+    """Return the etcd program, or raise a ConfigError that says how to get it."""
+    etcd = _find_etcd(etcd_dir)
+    if etcd is None:
+        raise _missing_error([f"etcd (looked in {etcd_dir or 'PATH'})"], with_etcd_dir=etcd_dir is not None)
+    return etcd
+
+
 def _missing_error(missing: list[str], *, with_etcd_dir: bool) -> ConfigError:
     hint = f"on Debian and Ubuntu: {APT_LINE}"
     if with_etcd_dir:

@@ -43,16 +43,17 @@ class EtcdObserver:
     connect: EtcdConnector
     seeds: tuple[str, ...]
     deadline: float = 1.0
-    with_connections: bool = False  # also read each member's peer connections from its metrics
     _known: frozenset[str] = field(default=frozenset(), init=False)
 
-    def look(self) -> EtcdView:
+    def look(self, *, connections: bool = False) -> EtcdView:
         """Return the cluster as a member with quorum knows it, or as anybody does if none has quorum.
 
+        `connections` also reads each member's peer connections from its metrics, which takes about as
+        long as all the rest.
         Raises AuthFailedError, NotEtcdError or UnreachableError when no endpoint gives a member list,
         and ConfigError when the seeds lead to two different clusters.
         """
-        answers = _Round(self).run()
+        answers = _Round(self, connections).run()
         best = _most_trusted(answers)
         self._known = frozenset(url for member in best.members for url in member.client_urls)
         return _view(best, answers)
@@ -65,8 +66,9 @@ class EtcdObserver:
 class _Round:
     """One round of asking: an endpoint's member list may bring further endpoints to ask."""
 
-    def __init__(self, observer: EtcdObserver) -> None:
+    def __init__(self, observer: EtcdObserver, connections: bool) -> None:
         self._observer = observer
+        self._connections = connections
         self._crowd = Crowd()
         self._lock = threading.Lock()
         self._answers: dict[str, Answer] = {}
@@ -93,16 +95,21 @@ class _Round:
 
     def _question(self, answer: Answer, client: EtcdApi) -> None:
         answer.status = client.status()
-        if self._observer.with_connections:
+        if self._connections:
             answer.connected = client.connected_peers()
         try:
-            answer.listed = client.member_list()
+            if not self._observer._known:  # without quorum the read below hangs: learn the members first
+                self._take_list(answer, client)
+            revision = client.range(PROBE_READ).revision
+            # The list is a local read on etcd 3.4: only one that was read after a linearizable read is fresh.
+            self._take_list(answer, client)
+            answer.revision = revision
         except NotSupportedError:  # a learner says no more than its status
             return
+
+    def _take_list(self, answer: Answer, client: EtcdApi) -> None:
+        answer.listed = client.member_list()
         self._ask(tuple(url for member in answer.listed.members for url in member.client_urls))
-        revision = client.range(PROBE_READ).revision
-        # The list is a local read on etcd 3.4: only one that was read after a linearizable read is fresh.
-        answer.listed, answer.revision = client.member_list(), revision
 
 
 def _most_trusted(answers: list[Answer]) -> MemberList:
@@ -143,11 +150,15 @@ def _view(best: MemberList, answers: list[Answer]) -> EtcdView:
     newest = max(ours, key=lambda status: (status.raft_term, status.raft_applied_index), default=None)
     return EtcdView(
         cluster_id=best.cluster_id,
-        members=tuple(_member_view(member, best.cluster_id, answers) for member in best.members),
+        members=tuple(_member_view(m, best.cluster_id, answers) for m in _by_name(best.members)),
         leader_id=newest.leader_id if newest else None,
         revision=max((a.revision or 0 for a in fresh), default=0),
         linearizable=bool(fresh),
     )
+
+
+def _by_name(members: tuple[Member, ...]) -> list[Member]:
+    return sorted(members, key=lambda member: (member.name or "\uffff", member.id))
 
 
 def _member_view(member: Member, cluster_id: int, answers: list[Answer]) -> MemberView:

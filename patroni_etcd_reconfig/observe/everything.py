@@ -37,12 +37,12 @@ class Observer:
     state_dir: Path | None = None
     names: frozenset[str] | None = None
 
-    def observe(self, progress: Progress | None = None) -> Observation:
+    def observe(self, progress: Progress | None = None, *, connections: bool = False) -> Observation:
         """Return everything there is to see now; raises what EtcdObserver.look raises."""
         looked: Answers[NodeView] = Answers()
         crowd = Crowd()
         crowd.start(lambda: looked.results.update(self._look_at_nodes()))
-        etcd = self.etcd.look()
+        etcd = self.etcd.look(connections=connections)
         patroni = self.look_at_patroni(etcd)
         crowd.wait(NODE_DEADLINE)
         return Observation(

@@ -179,10 +179,10 @@ class EtcdCluster:
             "initial-cluster-state": state,
             "initial-cluster-token": f"test-{self.subnet}",
             **self.settings,
-            **more,
         }
+        variables = {_variable(flag): value for flag, value in {**settings, **more}.items()}
         self.node_dir(i).mkdir(parents=True, exist_ok=True)
-        lines = [f"{_variable(flag)}={shlex.quote(value)}\n" for flag, value in settings.items()]
+        lines = [f"{variable}={shlex.quote(value)}\n" for variable, value in variables.items()]
         self.env_file(i).write_text("".join(lines))
 
     def start(self, i: int) -> None:

@@ -1,0 +1,256 @@
+"""Control of a node on this machine, with the operator's own commands (`via: local`, `manager: command`)."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from patroni_etcd_reconfig.adapters.commands import Outcome, run, split_command
+from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings, set_settings
+from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
+from patroni_etcd_reconfig.core.model import DataDir, NodeView
+from patroni_etcd_reconfig.core.wal import read_identity
+from patroni_etcd_reconfig.errors import ConfigError, NodeControlError
+from patroni_etcd_reconfig.files import fsync_dir, write_atomically
+from patroni_etcd_reconfig.ports import NodeControl
+
+COMMAND_TIMEOUT = 90.0  # s; etcd's own unit allows as much for a start (systemd's DefaultTimeoutStartSec)
+LOOK_TIMEOUT = 10.0  # s; is_active only asks
+POLL = 0.05  # s
+WAL_HEAD = 64 * 1024  # bytes; the metadata is the second record of a segment
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def make_nodes(inventory: Inventory) -> Mapping[str, NodeControl]:
+    """Return control of all nodes; ConfigError for those that this version can't control."""
+    refused = [
+        f"{inventory.path}: etcd.members.{node.name}: via: {node.via} with manager: {node.manager} "
+        "is not in this version yet"
+        for node in inventory.nodes.values()
+        if (node.via, node.manager) != ("local", "command")
+    ]
+    if refused:
+        raise ConfigError("\n".join(refused), hint="use via: local with manager: command")
+    return {node.name: LocalNode(node) for node in inventory.nodes.values()}
+
+
+@dataclass(frozen=True)
+class LocalNode:
+    """One etcd member on this machine. `timeout` is that of a start or stop, in seconds."""
+
+    config: NodeConfig
+    timeout: float = COMMAND_TIMEOUT
+
+    @property
+    def name(self) -> str:
+        """Return the member's name in the inventory."""
+        return self.config.name
+
+    @property
+    def peer_urls(self) -> tuple[str, ...]:
+        """Return the peer URL of the inventory, if it gives one."""
+        return (self.config.peer_url,) if self.config.peer_url else ()
+
+    @property
+    def client_urls(self) -> tuple[str, ...]:
+        """Return the client URL of the inventory, if it gives one."""
+        return (self.config.client_url,) if self.config.client_url else ()
+
+    def look(self) -> NodeView:
+        """Read the node's state; what can't be read is the view's `problem`."""
+        active, problem = self._is_active()
+        try:
+            present, data = self._present(), self._identity()
+        except OSError as error:
+            present, data, problem = True, None, problem or f"data can't be read: {_words(error)}"
+        return NodeView(
+            name=self.name,
+            problem=problem or self._links(),
+            service_active=active,
+            data_present=present,
+            data=data,
+            data_free_bytes=_free_bytes(Path(self.config.data_dir)),
+            data_is_mount=any(_is_mount(path) for path in self._directories()),
+            config_problem=self._config_problem(),
+        )
+
+    def stop(self) -> None:
+        """Stop the service and wait until `is_active` says that it is down."""
+        if not self._asked():
+            return
+        outcome = self._run("stop")
+        deadline = time.monotonic() + (self.timeout if outcome.code == 0 else 0)
+        while self._asked():
+            if time.monotonic() >= deadline:
+                how = "ended well, but the service still runs" if outcome.code == 0 else outcome.describe()
+                raise self._failed(f"the stop command: {how}", "stop it by hand, or correct commands.stop")
+            time.sleep(POLL)
+
+    def start(self) -> None:
+        """Run the start command."""
+        outcome = self._run("start")
+        if outcome.code != 0 or outcome.trouble:
+            remedy = f"see etcd's log, correct {self.config.config_file} or commands.start; then resume"
+            raise self._failed(f"the start command: {outcome.describe()}", remedy)
+
+    def set_data_aside(self, label: str) -> tuple[str, ...]:
+        """Rename the data dir and a separate WAL dir; the service must be down."""
+        self._check_label(label)
+        if self._asked():
+            raise self._failed("its service runs: the data of a running etcd stays", "stop it first")
+        if self._links():
+            raise self._failed(self._links(), "name the real directory in the inventory")
+        moves = [(path, Path(f"{path}.{label}")) for path in self._directories()]
+        for source, target in moves:
+            self._check_move(source, target)
+        for source, target in moves:
+            self._move(source, target)
+        return tuple(str(target) for _, target in moves if target.exists())
+
+    def write_config(self, settings: Mapping[str, str], label: str) -> None:
+        """Set etcd settings in the configuration file; the former file stays as `<file>.<label>`."""
+        self._check_label(label)
+        path = Path(self.config.config_file)
+        backup = Path(f"{path}.{label}")
+        try:
+            text = _read(path)
+            changed = set_settings(text, settings, is_yaml(path.name))
+            if not backup.exists():
+                write_atomically(backup, text, like=path)
+            if changed != text:
+                write_atomically(path, changed, like=path)
+        except OSError as error:
+            remedy = "make room or correct the rights there; then resume"
+            raise self._failed(f"its configuration: {_words(error)}", remedy) from error
+        except ConfigError as error:
+            raise self._failed(f"{path}: {error.message}", error.hint or "correct the file") from error
+
+    def _directories(self) -> tuple[Path, ...]:
+        return tuple(Path(path) for path in (self.config.data_dir, self.config.wal_dir) if path)
+
+    def _present(self) -> bool:
+        """An empty directory, as packages and mounts leave it, holds no data."""
+        return any(path.is_dir() and any(path.iterdir()) for path in self._directories())
+
+    def _identity(self) -> DataDir | None:
+        """Return whose data it is; any segment says so, and the first one is surely complete."""
+        config = self.config
+        directory = Path(config.wal_dir) if config.wal_dir else Path(config.data_dir, "member", "wal")
+        segments = sorted(directory.iterdir()) if directory.is_dir() else []
+        first = next((path for path in segments if path.suffix == ".wal"), None)
+        if first is None:
+            return None
+        with first.open("rb") as file:
+            return read_identity(file.read(WAL_HEAD))
+
+    def _links(self) -> str:
+        """A renamed link leaves the data where it is, and the new data lands on another disk."""
+        links = [str(path) for path in self._directories() if path.is_symlink()]
+        return f"{' and '.join(links)}: a symbolic link can't be set aside" if links else ""
+
+    def _config_problem(self) -> str:
+        path = Path(self.config.config_file)
+        try:
+            found = read_settings(_read(path), is_yaml(path.name))
+        except OSError as error:
+            return _words(error)
+        except ConfigError as error:
+            return f"{path}: {error.message}"
+        # It is replaced as a whole, so that its directory must be writable, too.
+        locked = [item for item in (path, path.resolve().parent) if not os.access(item, os.W_OK)]
+        return f"{locked[0]}: not writable" if locked else self._contradiction(path, found)
+
+    def _contradiction(self, path: Path, found: Mapping[str, str]) -> str:
+        """Settings that are another member's mean that the inventory names the wrong file."""
+        config = self.config
+        for flag, ours in (("name", self.name), ("data-dir", config.data_dir), ("wal-dir", config.wal_dir)):
+            theirs = found.get(flag, "")
+            same = theirs == ours if flag == "name" else os.path.normpath(theirs) == os.path.normpath(ours)
+            if theirs and "$" not in theirs and not same:
+                return f"{path}: {flag} is {theirs} there, but {ours or 'not set'} in the inventory"
+        return ""
+
+    def _is_active(self) -> tuple[bool, str]:
+        outcome = self._run("is_active", min(self.timeout, LOOK_TIMEOUT))
+        problem = outcome.describe() if outcome.trouble or (outcome.code or 0) > 125 else ""
+        return outcome.code == 0 and not problem, f"the is_active command: {problem}" if problem else ""
+
+    def _asked(self) -> bool:
+        """Return whether the service runs; an error where that can't be found out."""
+        active, problem = self._is_active()
+        if problem:
+            raise self._failed(problem, "correct commands.is_active in the inventory; then resume")
+        return active
+
+    def _run(self, command: str, timeout: float | None = None) -> Outcome:
+        config = self.config
+        values = {name: getattr(config, name) for name in ("name", "config_file", "data_dir", "host")}
+        return run(split_command(config.commands[command], values), timeout or self.timeout)
+
+    def _check_move(self, source: Path, target: Path) -> None:
+        if _is_mount(source):
+            remedy = "make data_dir a directory below the mount point, here and in etcd's configuration"
+            raise self._failed(f"{source}: a mount point can't be renamed", remedy)
+        if _is_there(source) and _is_there(target):
+            raise self._failed(f"{target}: is there already, and {source}, too", f"move {target} elsewhere")
+
+    def _move(self, source: Path, target: Path) -> None:
+        if not _is_there(source):
+            return
+        try:
+            source.rename(target)
+            fsync_dir(target.parent)
+        except OSError as error:
+            remedy = f"correct the rights of {source.parent}; then resume"
+            raise self._failed(f"{source} can't be renamed to {target}: {_words(error)}", remedy) from error
+
+    def _check_label(self, label: str) -> None:
+        if not LABEL.fullmatch(label):
+            raise self._failed(f"{label!r} can't be part of a file name", "use A-Z a-z 0-9 . _ -")
+
+    def _failed(self, message: str, hint: str) -> NodeControlError:
+        return NodeControlError(f"{self.name}: {message}", hint=hint)
+
+
+def _read(path: Path) -> str:
+    """Read a file so that what is written back is byte for byte the same, line ends included."""
+    return path.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _words(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+
+
+def _free_bytes(path: Path) -> int | None:
+    """Return what the file system has free for a directory, which may not be there yet."""
+    for place in (path, *path.parents):
+        try:
+            state = os.statvfs(place)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+        return state.f_bavail * state.f_frsize
+    return None
+
+
+def _is_mount(path: Path) -> bool:
+    """Return whether something is mounted there; a bind mount is seen only in the kernel's table."""
+    if os.path.ismount(path):
+        return True
+    try:
+        table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return False
+    points = (line.split(" ")[4] for line in table)  # proc(5): the fifth field, blanks as \040
+    return str(path.resolve()) in {
+        re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point) for point in points
+    }
