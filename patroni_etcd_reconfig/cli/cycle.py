@@ -24,6 +24,10 @@ from patroni_etcd_reconfig.engine.unfinished import find_unfinished
 from patroni_etcd_reconfig.errors import ConfigError, ExitCode, ReconfigError
 
 
+# Long enough for an election, for etcd's 5 s rule after a restart, and for a Patroni loop, in seconds.
+PATIENCE = 12.0
+
+
 class PreflightError(ReconfigError):
     """Findings stand in the way; nothing was changed."""
 
@@ -80,8 +84,8 @@ def named_cycle(etcd: EtcdView, names: tuple[str, ...]) -> Change:
 
 
 def preflight(wiring: Wiring, change: Change, seen: Observation) -> tuple[Observation, tuple[Finding, ...]]:
-    """Examine; while all that blocks can be cured by waiting, wait for as long as gates may."""
-    deadline = time.monotonic() + wiring.app.policy.gate_timeout
+    """Examine; while all that blocks can be cured by waiting, wait for a short time."""
+    deadline = time.monotonic() + min(PATIENCE, wiring.app.policy.gate_timeout)
     told = False
     while True:
         findings = examine(seen, change, wiring.app.policy)

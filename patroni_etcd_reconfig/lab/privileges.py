@@ -16,15 +16,16 @@ DIRECT = "direct"
 USER_NAMESPACE = "user namespace"
 SETPRIV = "setpriv"
 
-# What Patroni will do: import, use its home directory, read its file, run PostgreSQL.
+# What Patroni will do: use its home directory, read its file, start the interpreter again (setpriv starts
+# one that the user himself can't, and Patroni would hang later), import, run PostgreSQL.
 _TRIAL = """
-import os, sys
-import patroni
+import os, subprocess, sys
 home, yml, postgres = sys.argv[1:]
 trial = os.path.join(home, '.trial')
 open(trial, 'w').close()
 os.unlink(trial)
 open(yml).close()
+subprocess.run([sys.executable, '-c', 'import patroni'], check=True)
 os.execv(postgres, [postgres, '--version'])
 """
 

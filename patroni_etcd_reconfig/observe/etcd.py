@@ -54,6 +54,10 @@ class EtcdObserver:
         and ConfigError when the seeds lead to two different clusters.
         """
         answers = _Round(self, connections).run()
+        if self._known and not any(answer.listed for answer in answers):
+            # No quorum: lists come only from a round that asks for them before the read that hangs.
+            self._known = frozenset()
+            answers = _Round(self, connections).run()
         best = _most_trusted(answers)
         self._known = frozenset(url for member in best.members for url in member.client_urls)
         return _view(best, answers)
@@ -118,6 +122,8 @@ def _most_trusted(answers: list[Answer]) -> MemberList:
     if not listed:
         raise _nobody(answers)
     fresh = [answer for answer in listed if answer.revision is not None]
+    if not fresh:  # old etcd lets anybody read the list and the status: the read shows wrong credentials
+        _raise_first(AuthFailedError, answers)
     clusters = {answer.listed.cluster_id for answer in fresh if answer.listed}
     if len(clusters) > 1:
         names = ", ".join(f"{format_id(a.listed.cluster_id)} at {a.url}" for a in fresh if a.listed)
@@ -131,12 +137,16 @@ def _most_trusted(answers: list[Answer]) -> MemberList:
     return best.listed
 
 
+def _raise_first(kind: type[EtcdError], answers: list[Answer]) -> None:
+    for answer in answers:
+        if isinstance(answer.error, kind):
+            raise answer.error
+
+
 def _nobody(answers: list[Answer]) -> Exception:
     """Say why nobody answered: the error that tells most comes first."""
     for kind in (AuthFailedError, NotEtcdError):
-        for answer in answers:
-            if isinstance(answer.error, kind):
-                return answer.error
+        _raise_first(kind, answers)
     words = "; ".join(f"{a.url}: {a.error.message if a.error else 'no answer in time'}" for a in answers)
     return UnreachableError(
         f"no etcd member answered: {words}",

@@ -283,7 +283,14 @@ def test_a_daemon_that_keeps_our_output_open_does_not_hang_us(config: NodeConfig
 
 
 def test_commands_get_no_terminal_and_no_input(config: NodeConfig) -> None:
-    node(config, start="sh -c 'test -z \"$(cat)\"'").start()
+    ours, (reader, writer) = os.dup(0), os.pipe()
+    os.dup2(reader, 0)  # an input that never ends, as a terminal is
+    try:
+        node(config, timeout=5, start="cat").start()
+    finally:
+        os.dup2(ours, 0)
+        for descriptor in (ours, reader, writer):
+            os.close(descriptor)
 
 
 def test_commands_run_in_a_session_of_their_own(config: NodeConfig, tmp_path: Path) -> None:
@@ -317,6 +324,15 @@ def test_a_separate_wal_dir_goes_with_it(config: NodeConfig, tmp_path: Path) -> 
     with_data(config)
     assert node(config).set_data_aside(LABEL) == (f"{config.data_dir}.{LABEL}", f"{config.wal_dir}.{LABEL}")
     assert not Path(config.wal_dir).exists()
+
+
+def test_a_rename_is_on_disk_before_it_is_reported(
+    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, synced = with_data(config), []
+    monkeypatch.setattr(node_local, "fsync_dir", lambda path: synced.append((path, data.exists())))
+    node(config).set_data_aside(LABEL)
+    assert synced == [(tmp_path, False)]
 
 
 def test_what_is_done_already_is_fine_and_reported_again(config: NodeConfig, tmp_path: Path) -> None:
@@ -411,7 +427,7 @@ def test_settings_are_written_and_the_former_file_is_kept(config: NodeConfig) ->
 
 
 def test_a_second_write_keeps_the_first_backup(config: NodeConfig) -> None:
-    for state in ("existing", "new", "existing"):
+    for state in ("existing", "new", "existing", "existing"):
         node(config).write_config({"initial-cluster-state": state}, LABEL)
     assert Path(f"{config.config_file}.{LABEL}").read_text() == CONFIG
     assert "existing" in Path(config.config_file).read_text()
