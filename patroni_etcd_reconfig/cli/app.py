@@ -12,6 +12,7 @@ from patroni_etcd_reconfig.adapters.etcd_client import Connector
 from patroni_etcd_reconfig.adapters.inventory import Inventory
 from patroni_etcd_reconfig.adapters.inventory import load as load_inventory
 from patroni_etcd_reconfig.adapters.patroni_config import PatroniConfig
+from patroni_etcd_reconfig.adapters.patroni_config import endpoints as patroni_endpoints
 from patroni_etcd_reconfig.adapters.patroni_config import load as load_patroni
 from patroni_etcd_reconfig.core.model import PatroniHosts
 from patroni_etcd_reconfig.core.policy import Policy
@@ -37,6 +38,11 @@ class App:
     def patroni(self) -> PatroniConfig:
         """Return what the Patroni file says."""
         return load_patroni(self.config_file, os.environ)
+
+    @cached_property
+    def endpoints(self) -> tuple[str, ...]:
+        """Return the etcd endpoints of the Patroni file; its SRV records are resolved only now."""
+        return patroni_endpoints(self.patroni)
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -68,7 +74,7 @@ class App:
     def observer(self, nodes: Mapping[str, NodeControl] | None = None) -> Observer:
         """Return a fresh look at everything; without nodes, at what the network shows."""
         return Observer(
-            EtcdObserver(self.connector, self.patroni.hosts, LOOK_DEADLINE),
+            EtcdObserver(self.connector, self.endpoints, LOOK_DEADLINE),
             self.patroni.namespace,
             nodes or {},
             self._patroni_hosts(),
@@ -76,7 +82,7 @@ class App:
         )
 
     def _patroni_hosts(self) -> tuple[PatroniHosts, ...]:
-        endpoints = tuple(url.split("://", 1)[-1] for url in self.patroni.hosts)
+        endpoints = tuple(url.split("://", 1)[-1] for url in self.endpoints)
         return (PatroniHosts(self.patroni.path, endpoints),)
 
     def command_line(self, *words: str) -> str:

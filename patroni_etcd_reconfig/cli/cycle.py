@@ -23,7 +23,6 @@ from patroni_etcd_reconfig.engine.result import Result
 from patroni_etcd_reconfig.engine.unfinished import find_unfinished
 from patroni_etcd_reconfig.errors import ConfigError, ExitCode, ReconfigError
 
-
 # Long enough for an election, for etcd's 5 s rule after a restart, and for a Patroni loop, in seconds.
 PATIENCE = 12.0
 

@@ -47,7 +47,6 @@ class Wiring:
 
     def operation(self, operation_id: str, change: Change, reporter: Reporter) -> Operation:
         """Return the operation, ready to run."""
-        self.observer.names = frozenset(victim.name for victim in change.victims)
         return Operation(
             operation_id=operation_id,
             change=change,
@@ -58,6 +57,7 @@ class Wiring:
             sentinel=Sentinel(self.roster.voters, self._patroni, self.app.policy.probe_interval, self.clock),
             world_for=self._world,
             observe=self.observe,
+            observe_patroni=self._patroni,
             flush_copies=self.mirror.flush,
             resume_hint=self.app.command_line("resume"),
         )
@@ -80,7 +80,7 @@ class Wiring:
             lambda: record.last_change_at,
         )
         actions = self._actions(record, verification)
-        return RealWorld(self.observer, self.roster, actions.act)
+        return RealWorld(self.observer, self.roster, record.change, actions.act)
 
     def _actions(self, record: Record, verification: Verification) -> Actions:
         policy, clock, operation_id = self.app.policy, self.clock, record.operation_id

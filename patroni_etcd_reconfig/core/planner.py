@@ -54,16 +54,19 @@ def _snapshot_order(view: MemberView, etcd: EtcdView) -> tuple[bool, int, str]:
 def _plan_cycle(seen: Observation, change: Cycle) -> tuple[Step, ...]:
     steps: list[Step] = []
     unsettled = [victim.seat for victim in change.victims if _joined_unsettled(seen, victim)]
-    for victim in _in_order(seen.etcd, change.victims):
+    for victim in unfinished(seen.etcd, change):
         steps += [AwaitSettled(seat) for seat in unsettled]
         steps += _replace_in_place(seen, victim)
         unsettled = [victim.seat]
     return tuple(steps)
 
 
-def _in_order(etcd: EtcdView, victims: tuple[MemberRef, ...]) -> list[MemberRef]:
-    """What was begun comes first, then followers, and the leader last (law 3)."""
-    left = [victim for victim in victims if not _is_replaced(etcd, victim)]
+def unfinished(etcd: EtcdView, change: Change) -> list[MemberRef]:
+    """Return the victims that are not replaced yet, the one that was begun first.
+
+    After it come the followers, and the leader last (law 3).
+    """
+    left = [victim for victim in change.victims if not _is_replaced(etcd, victim)]
     return sorted(left, key=lambda v: (etcd.by_id(v.id) is not None, v.id == etcd.leader_id))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.findings import Finding
-from patroni_etcd_reconfig.core.model import Observation
+from patroni_etcd_reconfig.core.model import Observation, PatroniCluster
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.engine.journal import Journal, Record, begin
 from patroni_etcd_reconfig.engine.lock import Lock, describe_self
@@ -43,6 +43,7 @@ class Operation:
     sentinel: Sentinel
     world_for: Callable[[Record], World]
     observe: Callable[[], Observation]
+    observe_patroni: Callable[[], tuple[PatroniCluster, ...]]
     flush_copies: Callable[[], None]
     resume_hint: str
 
@@ -99,7 +100,7 @@ class Operation:
 
     def _check_promises(self, record: Record) -> ReconfigError | None:
         try:
-            broken = broken_promises(record.baseline, self.observe().patroni)
+            broken = broken_promises(record.baseline, self.observe_patroni())
         except (EtcdError, UnreachableError) as error:
             return error
         if not broken:

@@ -69,7 +69,7 @@ def test_a_truncated_segment_never_gives_a_wrong_identity() -> None:
 
 
 def test_damaged_bytes_never_raise() -> None:
-    chance = random.Random(1)  # noqa: S311  # repeatable damage, no secret
+    chance = random.Random(1)  # repeatable damage, no secret
     for _ in range(20_000):
         damaged = bytearray(PREALLOCATED[:80])
         for _ in range(chance.randint(1, 4)):

@@ -7,7 +7,7 @@ lab=@LAB@
 etcd=@ETCD@
 
 # etcd reads every ETCD_* variable there is; the caller's must not reach it.
-[ -n "${LAB_CLEAN-}" ] || exec env -i LAB_CLEAN=1 PATH="$PATH" /bin/sh "$0" "$@"
+[ -n "${LAB_CLEAN-}" ] || [ "$2" != start ] || exec env -i LAB_CLEAN=1 PATH="$PATH" /bin/sh "$0" "$@"
 
 name=$1
 env_file=$lab/etcd-$name.env
