@@ -59,7 +59,7 @@ def measure(mode: Mode, etcd: Path, net: int) -> Measured:
     with _Cluster(etcd, net) as cluster:
         cluster.start_new()
         time.sleep(_SETTLE)
-        putter = _Putter(cluster)
+        putter = Putter(cluster.layout)
         putter.start()
         try:
             time.sleep(1)
@@ -108,6 +108,22 @@ def _retry(action: Callable[[], T], *, pause: float, seconds: float = 60) -> T:
                     f"the yardstick's etcd did not answer for {seconds:.0f} s: {error}"
                 ) from error
         time.sleep(pause)
+
+
+def call(
+    http: urllib3.PoolManager, layout: Layout, i: int, path: str, body: dict[str, Any], *, read: float
+) -> dict[str, Any]:
+    """Call member i once; `read` is the read timeout in seconds."""
+    answer = http.request(
+        "POST",
+        f"{layout.client_url(i)}/v3/{path}",
+        body=json.dumps(body),
+        timeout=urllib3.Timeout(connect=1, read=read),
+    )
+    data: dict[str, Any] = json.loads(answer.data)
+    if answer.status != 200:
+        raise _RefusedError(data.get("message") or data)
+    return data
 
 
 @dataclass
@@ -168,19 +184,8 @@ class _Cluster:
         self.kill(i)
         shutil.rmtree(self.data_dir(i))
 
-    def call(
-        self, i: int, path: str, body: dict[str, Any] | None = None, read: float = 6.0
-    ) -> dict[str, Any]:
-        answer = self.http.request(
-            "POST",
-            f"{self.layout.client_url(i)}/v3/{path}",
-            body=json.dumps(body or {}),
-            timeout=urllib3.Timeout(connect=1, read=read),
-        )
-        data: dict[str, Any] = json.loads(answer.data)
-        if answer.status != 200:
-            raise _RefusedError(data.get("message") or data)
-        return data
+    def call(self, i: int, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return call(self.http, self.layout, i, path, body or {}, read=6.0)
 
     def members(self, asked: int) -> list[dict[str, Any]]:
         members: list[dict[str, Any]] = self.call(asked, "cluster/member/list")["members"]
@@ -194,29 +199,33 @@ class _Cluster:
         return ",".join(f"{member.get('name') or f'n{new}'}={member['peerURLs'][0]}" for member in listed)
 
 
-class _Putter:
+class Putter:
     """Puts a key about every 2 ms through any member that answers; notes the gaps between answers."""
 
-    def __init__(self, cluster: _Cluster) -> None:
+    def __init__(self, layout: Layout) -> None:
         self.puts = 0
         self.largest_gap = 0.0
-        self._cluster = cluster
+        self._layout = layout
+        self._http = urllib3.PoolManager(retries=False)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="putter", daemon=True)
 
     def start(self) -> None:
+        """Begin to put."""
         self._thread.start()
 
     def stop(self) -> None:
+        """End it; the figures are final then."""
         self._stop.set()
         self._thread.join(timeout=10)
+        self._http.clear()
 
     def _run(self) -> None:
         asked, last = 1, time.monotonic()
         while not self._stop.wait(0.002):
             value = base64.b64encode(str(time.time()).encode()).decode()
             try:
-                self._cluster.call(asked, "kv/put", {"key": _KEY, "value": value}, read=3.3)
+                call(self._http, self._layout, asked, "kv/put", {"key": _KEY, "value": value}, read=3.3)
             except (_RefusedError, urllib3.exceptions.HTTPError, ValueError):
                 asked = asked % len(NODES) + 1
                 self._stop.wait(0.005)
