@@ -68,7 +68,7 @@ def command(app: App, names: tuple[str, ...], force: bool, dry_run: bool) -> int
     if dry_run:
         return show_result(app, _dry_run(wiring, change, seen))
     confirm(f"Are you sure you want to cycle members {', '.join(v.name for v in change.victims)}?", force)
-    return show_result(app, _run(wiring, change))
+    return show_result(app, _run(wiring, change, findings))
 
 
 def named_cycle(etcd: EtcdView, names: tuple[str, ...]) -> Change:
@@ -122,10 +122,10 @@ def confirm(question: str, force: bool) -> None:
         raise ConfigError("not confirmed; nothing was changed", code="NOT_CONFIRMED")
 
 
-def _run(wiring: Wiring, change: Change) -> Result:
+def _run(wiring: Wiring, change: Change, findings: tuple[Finding, ...]) -> Result:
     operation_id = new_operation_id(change, wiring.clock)
     with reporter() as progress:
-        operation = wiring.operation(operation_id, change, progress)
+        operation = wiring.operation(operation_id, change, progress, findings)
         path = wiring.journal_path(operation_id)
         return operation.run(lambda before: begin_journal(path, operation, before, wiring.mirror))
 

@@ -6,6 +6,7 @@ import click
 
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import show_data, show_error, show_findings, tsv
+from patroni_etcd_reconfig.core.findings import blockers
 from patroni_etcd_reconfig.engine.result import MEASURES, Result
 
 
@@ -23,7 +24,7 @@ def show_result(app: App, result: Result) -> int:
 
 
 def _show_pretty(app: App, result: Result) -> None:
-    show_findings(result.findings)
+    show_findings(blockers(result.findings))
     if result.record and result.measured:
         click.echo("\n".join(_proof(result)))
     if result.error:

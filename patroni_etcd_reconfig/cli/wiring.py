@@ -9,6 +9,7 @@ from patroni_etcd_reconfig.adapters.node_local import make_nodes
 from patroni_etcd_reconfig.cli.app import LOOK_DEADLINE, App
 from patroni_etcd_reconfig.clock import SystemClock
 from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.findings import Finding
 from patroni_etcd_reconfig.core.model import EtcdView, Observation, PatroniCluster
 from patroni_etcd_reconfig.engine.actions import Actions
 from patroni_etcd_reconfig.engine.joining import Joining
@@ -45,7 +46,9 @@ class Wiring:
         """Return where the journal of an operation lies."""
         return self.app.state_dir / "operations" / f"{operation_id}.jsonl"
 
-    def operation(self, operation_id: str, change: Change, reporter: Reporter) -> Operation:
+    def operation(
+        self, operation_id: str, change: Change, reporter: Reporter, findings: tuple[Finding, ...] = ()
+    ) -> Operation:
         """Return the operation, ready to run."""
         return Operation(
             operation_id=operation_id,
@@ -60,6 +63,7 @@ class Wiring:
             observe_patroni=self._patroni,
             flush_copies=self.mirror.flush,
             resume_hint=self.app.command_line("resume"),
+            findings=findings,
         )
 
     def _etcd(self, *, connections: bool = False) -> EtcdView:

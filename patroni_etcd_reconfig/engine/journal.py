@@ -7,7 +7,7 @@ there is one. A line that a crash tore in the middle is the last one and is igno
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,10 @@ class Journal:
         self._mirror = mirror
         self._lines = lines
 
-    def intend(self, step: Step) -> None:
-        """Record that the step is about to be done; durable when this returns."""
-        self._append({"kind": "intent", "step": encode_step(step), "text": describe(step)})
+    def intend(self, step: Step, accepted: Sequence[str] = ()) -> None:
+        """Record that the step is about to be done, and despite what; durable when this returns."""
+        entry = {"kind": "intent", "step": encode_step(step), "text": describe(step)}
+        self._append({**entry, "accepted": list(accepted)} if accepted else entry)
 
     def conclude(self, step: Step, state: str, seconds: float, facts: Mapping[str, Any]) -> None:
         """Record what came of the step."""

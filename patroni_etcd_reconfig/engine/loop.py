@@ -86,13 +86,18 @@ class Engine:
                 )
             ready = self._pass_gates(seen, steps[0], change)
             if ready is not None:
-                self._do(steps, ready)
+                self._do(steps, *ready)
 
-    def _pass_gates(self, seen: Observation, step: Step, change: Change) -> Observation | None:
-        """Return the look at which the step may run; None when the wait changed what comes first."""
+    def _pass_gates(
+        self, seen: Observation, step: Step, change: Change
+    ) -> tuple[Observation, tuple[Finding, ...]] | None:
+        """Return the look at which the step may run, and what the operator accepted to let it.
+
+        None when the wait changed what comes first.
+        """
         deadline = self.clock.monotonic() + self.policy.gate_timeout
         told: tuple[str, ...] = ()
-        while stopping := blockers(check_step(seen, step, change, self.policy)):
+        while stopping := blockers(findings := check_step(seen, step, change, self.policy)):
             over = self.clock.monotonic() >= deadline
             if over or not all(finding.transient for finding in stopping):
                 raise BlockedError(step, stopping)
@@ -104,13 +109,13 @@ class Engine:
             seen = self.world.observe(self.journal.record.progress)
             if make_plan(seen, change).steps[:1] != (step,):
                 return None
-        return seen
+        return seen, findings
 
-    def _do(self, steps: tuple[Step, ...], seen: Observation) -> None:
+    def _do(self, steps: tuple[Step, ...], seen: Observation, accepted: tuple[Finding, ...]) -> None:
         """One step: intent durable before, outcome after; an unknown outcome means looking again."""
         step = steps[0]
         self.still_ours()
-        self.journal.intend(step)
+        self.journal.intend(step, [finding.code for finding in accepted])
         self.reporter.started(steps)
         began = self.clock.monotonic()
         state, facts = "unknown", {}

@@ -46,6 +46,7 @@ class Operation:
     observe_patroni: Callable[[], tuple[PatroniCluster, ...]]
     flush_copies: Callable[[], None]
     resume_hint: str
+    findings: tuple[Finding, ...] = ()  # what preflight found and let pass
 
     def run(self, open_journal: Callable[[Observation], Journal], *, wait_for_lock: bool = False) -> Result:
         """Carry the change out and return what came of it; raises only before the journal is open."""
@@ -75,8 +76,9 @@ class Operation:
         record = journal.record
         shown = "failed" if error and state == "done" else state
         seconds = self.clock.wall() - record.started_at
+        found = (*self.findings, *findings)
         return Result(
-            self.change.verb, shown, record.started_at, seconds, record, record.measured, findings, error
+            self.change.verb, shown, record.started_at, seconds, record, record.measured, found, error
         )
 
     def _attempt(self, journal: Journal) -> tuple[ReconfigError | None, tuple[Finding, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +139,18 @@ def test_a_gate_that_waiting_cures_holds_the_step_up_and_lets_it_pass_then(tmp_p
     world.observe = observe  # type: ignore[method-assign]
     _engine(world, _journal(tmp_path / "j", clock), told).run(CHANGE)
     assert told.held == ["PATRONI_FAILOVER_PENDING"]
+
+
+def test_what_the_operator_accepted_is_recorded_with_each_step_it_let_pass(tmp_path: Path) -> None:
+    clock = FakeClock()
+    world = FakeWorld(replace(START, patroni=(patroni(paused=True),)), clock)
+    policy = Policy(accept=frozenset({"PATRONI_PAUSED"}))
+    engine = Engine(world, _journal(tmp_path / "j", clock), policy, clock, Told(), lambda: None)
+    engine.run(CHANGE)
+    lines = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
+    intents = {line["step"]["kind"]: line.get("accepted") for line in lines if line["kind"] == "intent"}
+    assert intents["RemoveMember"] == ["PATRONI_PAUSED"]
+    assert intents["SaveSnapshot"] is None
 
 
 def test_a_gate_that_stays_closed_blocks_with_its_finding(tmp_path: Path) -> None:
