@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -195,14 +196,17 @@ class LocalNode:
         if _is_mount(source):
             remedy = "make data_dir a directory below the mount point, here and in etcd's configuration"
             raise self._failed(f"{source}: a mount point can't be renamed", remedy)
-        if _is_there(source) and _is_there(target):
+        if _holds(source) and _is_there(target):
             raise self._failed(f"{target}: is there already, and {source}, too", f"move {target} elsewhere")
 
     def _move(self, source: Path, target: Path) -> None:
-        if not _is_there(source):
+        """Rename, and leave an empty directory: where its parent is root's, etcd could not make a new one."""
+        if not _holds(source):
             return
         try:
+            owner = source.stat()
             source.rename(target)
+            _make_like(source, owner)
             fsync_dir(target.parent)
         except OSError as error:
             remedy = f"correct the rights of {source.parent}; then resume"
@@ -223,6 +227,18 @@ def _read(path: Path) -> str:
 
 def _is_there(path: Path) -> bool:
     return os.path.lexists(path)
+
+
+def _holds(path: Path) -> bool:
+    """An empty directory is as good as none."""
+    return _is_there(path) and not (path.is_dir() and not any(path.iterdir()))
+
+
+def _make_like(path: Path, model: os.stat_result) -> None:
+    path.mkdir(mode=0o700)
+    path.chmod(stat.S_IMODE(model.st_mode))
+    if (model.st_uid, model.st_gid) != (os.geteuid(), os.getegid()):
+        os.chown(path, model.st_uid, model.st_gid)
 
 
 def _words(error: OSError) -> str:

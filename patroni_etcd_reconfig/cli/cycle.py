@@ -13,7 +13,7 @@ from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.cli.progress import reporter
 from patroni_etcd_reconfig.cli.summary import show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
-from patroni_etcd_reconfig.core.changes import Change, cycle_of
+from patroni_etcd_reconfig.core.changes import Change, UnknownMemberError, cycle_of
 from patroni_etcd_reconfig.core.findings import Finding, blockers
 from patroni_etcd_reconfig.core.model import EtcdView, Observation
 from patroni_etcd_reconfig.core.planner import make_plan
@@ -67,7 +67,7 @@ def command(app: App, names: tuple[str, ...], force: bool, dry_run: bool) -> int
     click.echo(show_plan(make_plan(seen, change), seen), err=True)
     if dry_run:
         return show_result(app, _dry_run(wiring, change, seen))
-    confirm(f"Are you sure you want to cycle members {', '.join(v.name for v in change.victims)}?", force)
+    confirm(f"Are you sure you want to cycle members {', '.join(change.subjects)}?", force)
     return show_result(app, _run(wiring, change, findings))
 
 
@@ -75,10 +75,10 @@ def named_cycle(etcd: EtcdView, names: tuple[str, ...]) -> Change:
     """Return the cycle of these members; ConfigError lists the names there are."""
     try:
         return cycle_of(etcd, names)
-    except KeyError as error:
+    except UnknownMemberError as error:
         known = ", ".join(sorted(view.member.name for view in etcd.voters if view.member.started))
         raise ConfigError(
-            f"no voter is called {error.args[0]!r}", hint=f"the voters are {known}", code="UNKNOWN_MEMBER"
+            f"no voter is called {error.key!r}", hint=f"the voters are {known}", code="UNKNOWN_MEMBER"
         ) from error
 
 

@@ -19,7 +19,7 @@ def show_plan(plan: Plan, seen: Observation) -> str:
     for number, step in enumerate(plan.steps, 1):
         state = apply_step(state, step)
         rows.append((number, describe(step), _gap(step), _tolerance(state)))
-    names = ", ".join(victim.name for victim in plan.change.victims)
+    names = ", ".join(plan.change.subjects)
     drawn = table(f"Plan: {plan.change.verb} {names}", COLUMNS, rows, ("#", "Worst DCS write gap"))
     return "\n".join([drawn, *_budgets(seen)])
 

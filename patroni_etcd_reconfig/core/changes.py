@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from patroni_etcd_reconfig.core.model import EtcdView, Member
+from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, format_id
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A place in the cluster: the name and peer URLs of a member whose id is not known yet."""
+
+    name: str
+    peer_urls: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -22,25 +31,45 @@ class MemberRef:
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A place in the cluster: the name and peer URLs of a member whose id is not known yet."""
+class Reshape:
+    """Change who is a member: victims go, joiners' seats are filled by new voters, others stay.
 
-    name: str
-    peer_urls: tuple[str, ...]
+    A joiner on a victim's seat is a replacement in place. `verb` is the command, for people.
+    """
 
-
-@dataclass(frozen=True)
-class Cycle:
-    """Replace the victims one by one, in place; `others` are the members that stay as they are."""
-
+    verb: str
     cluster_id: int
-    victims: tuple[MemberRef, ...]
-    others: tuple[MemberRef, ...]
+    victims: tuple[MemberRef, ...] = ()
+    joiners: tuple[Seat, ...] = ()
+    others: tuple[MemberRef, ...] = ()
+    as_learners: bool = False  # joiners stay learners
 
-    verb = "cycle"
+    @property
+    def size_before(self) -> int:
+        """Return how many members there were when the change was asked for."""
+        return len(self.victims) + len(self.others)
+
+    @property
+    def size_after(self) -> int:
+        """Return how many members there will be."""
+        return len(self.joiners) + len(self.others)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Return the names of all nodes that are touched, each once."""
+        names = [*(victim.name for victim in self.victims), *(seat.name for seat in self.joiners)]
+        return tuple(dict.fromkeys(names))
 
 
-Change = Cycle
+Change = Reshape
+
+
+class UnknownMemberError(LookupError):
+    """No member has this name or id. `key` is what was asked for."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 def reference(member: Member) -> MemberRef:
@@ -48,13 +77,64 @@ def reference(member: Member) -> MemberRef:
     return MemberRef(member.id, member.name, member.peer_urls)
 
 
-def cycle_of(etcd: EtcdView, names: tuple[str, ...]) -> Cycle:
-    """Return the cycle of the named members, or of all voters when no name is given.
+def find_member(etcd: EtcdView, key: str) -> MemberView:
+    """Return the member with this name, or with this id in hex; raises UnknownMemberError."""
+    named = [view for view in etcd.members if view.member.name == key]
+    numbered = [view for view in etcd.members if format_id(view.id) == key.lower()]
+    for view in (*named, *numbered):
+        return view
+    raise UnknownMemberError(key)
 
-    Raises KeyError with the name that no started voter has.
-    """
-    refs = {view.member.name: reference(view.member) for view in etcd.voters if view.member.started}
-    chosen = tuple(dict.fromkeys(names or sorted(refs)))
-    victims = tuple(refs[name] for name in chosen)
-    others = tuple(reference(view.member) for view in etcd.members if view.id not in {v.id for v in victims})
-    return Cycle(etcd.cluster_id, victims, others)
+
+def cycle_of(etcd: EtcdView, names: tuple[str, ...]) -> Reshape:
+    """Return the cycle in place of the named members, or of all started voters when no name is given."""
+    started = [view.member.name for view in etcd.voters if view.member.started]
+    victims = _refs(etcd, names or sorted(started))
+    return _reshape("cycle", etcd, victims, tuple(victim.seat for victim in victims))
+
+
+def removal_of(etcd: EtcdView, names: tuple[str, ...]) -> Reshape:
+    """Return the removal of the named members."""
+    return _reshape("remove", etcd, _refs(etcd, names), ())
+
+
+def addition_of(etcd: EtcdView, seats: tuple[Seat, ...], *, as_learners: bool = False) -> Reshape:
+    """Return the addition of these seats."""
+    return _reshape("add", etcd, (), seats, as_learners=as_learners)
+
+
+def replacement_of(etcd: EtcdView, name: str, seat: Seat) -> Reshape:
+    """Return the replacement of a member by a new one on this seat, which may be its own."""
+    return _reshape("replace", etcd, _refs(etcd, (name,)), (seat,))
+
+
+def promotion_of(etcd: EtcdView, name: str) -> Reshape:
+    """Return the promotion of a learner that is there already."""
+    view = find_member(etcd, name)
+    return _reshape("promote", etcd, (), (Seat(view.member.name or name, view.member.peer_urls),))
+
+
+def equality_with(etcd: EtcdView, seats: tuple[Seat, ...]) -> Reshape:
+    """Return the change that makes the membership equal to these seats; members are told by peer URL."""
+    kept = {url for seat in seats for url in seat.peer_urls}
+    victims = tuple(reference(v.member) for v in etcd.members if not kept & set(v.member.peer_urls))
+    voting = {url for view in etcd.voters for url in view.member.peer_urls}
+    joiners = tuple(seat for seat in seats if not voting & set(seat.peer_urls))
+    return _reshape("apply", etcd, victims, joiners)
+
+
+def _refs(etcd: EtcdView, keys: Iterable[str]) -> tuple[MemberRef, ...]:
+    return tuple(dict.fromkeys(reference(find_member(etcd, key).member) for key in keys))
+
+
+def _reshape(
+    verb: str,
+    etcd: EtcdView,
+    victims: tuple[MemberRef, ...],
+    joiners: tuple[Seat, ...],
+    *,
+    as_learners: bool = False,
+) -> Reshape:
+    gone = {victim.id for victim in victims}
+    others = tuple(reference(view.member) for view in etcd.members if view.id not in gone)
+    return Reshape(verb, etcd.cluster_id, victims, joiners, others, as_learners)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from patroni_etcd_reconfig.core.changes import Change, Cycle, MemberRef, Seat
+from patroni_etcd_reconfig.core.changes import Change, MemberRef, Reshape, Seat
 from patroni_etcd_reconfig.core.model import format_id
 from patroni_etcd_reconfig.core.steps import Step
 
@@ -32,18 +32,21 @@ def encode_change(change: Change) -> dict[str, Any]:
         "kind": change.verb,
         "cluster_id": format_id(change.cluster_id),
         "victims": [_encode_ref(asdict(ref)) for ref in change.victims],
+        "joiners": [_encode_ref(asdict(seat)) for seat in change.joiners],
         "others": [_encode_ref(asdict(ref)) for ref in change.others],
+        "as_learners": change.as_learners,
     }
 
 
 def decode_change(data: Mapping[str, Any]) -> Change:
     """Return the change; raises KeyError, TypeError or ValueError for data that is none."""
-    if data["kind"] != Cycle.verb:
-        raise ValueError(f"unknown change {data['kind']!r}")
-    return Cycle(
+    return Reshape(
+        str(data["kind"]),
         int(data["cluster_id"], 16),
         tuple(_member(item) for item in data["victims"]),
+        tuple(_seat(item) for item in data["joiners"]),
         tuple(_member(item) for item in data["others"]),
+        bool(data["as_learners"]),
     )
 
 
@@ -55,7 +58,11 @@ def _encode_ref(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decode_ref(value: Mapping[str, Any]) -> MemberRef | Seat:
-    return _member(value) if "id" in value else Seat(value["name"], tuple(value["peer_urls"]))
+    return _member(value) if "id" in value else _seat(value)
+
+
+def _seat(value: Mapping[str, Any]) -> Seat:
+    return Seat(value["name"], tuple(value["peer_urls"]))
 
 
 def _member(value: Mapping[str, Any]) -> MemberRef:

@@ -50,7 +50,7 @@ def _reasons(seen: Observation, step: Step, change: Change, policy: Policy) -> I
     yield from _check_membership(seen.etcd, change)
     yield from check_alarms(seen.etcd)
     yield from _check_effect(seen, step)
-    yield from _check_node(seen, step)
+    yield from _check_node(seen, step, change)
     for cluster in seen.patroni:
         yield from check_calm(cluster, seen.at, policy)
         yield from check_budget(cluster, worst_write_gap(step))
@@ -84,9 +84,9 @@ def check_quorum(etcd: EtcdView) -> Iterator[Finding]:
 
 
 def _check_membership(etcd: EtcdView, change: Change) -> Iterator[Finding]:
-    """Every member must be one the operation began with, or the new one on a victim's seat."""
+    """Every member must be one the operation began with, or a new one on a joiner's seat."""
     known = {ref.id for ref in (*change.victims, *change.others)}
-    seats = {url for victim in change.victims for url in victim.peer_urls}
+    seats = {url for seat in change.joiners for url in seat.peer_urls}
     for view in etcd.members:
         if view.id not in known and not seats & set(view.member.peer_urls):
             yield _membership_changed(view, "was added by somebody else")
@@ -162,9 +162,10 @@ def _check_removal(etcd: EtcdView, step: RemoveMember) -> Iterator[Finding]:
         )
 
 
-def _check_node(seen: Observation, step: Step) -> Iterator[Finding]:
-    """Steps that take a member away need a node that can be controlled, or nothing could bring it back."""
-    if not isinstance(step, (RemoveMember, SetDataAside, AddLearner, StartMember)):
+def _check_node(seen: Observation, step: Step, change: Change) -> Iterator[Finding]:
+    """A member that comes back on its seat needs a node that can be controlled before it is removed."""
+    in_place = isinstance(step, RemoveMember) and step.member.seat in change.joiners
+    if not (in_place or isinstance(step, (SetDataAside, AddLearner, StartMember))):
         return
     problem = node_problem(seen.nodes.get(subject(step)))
     if problem:

@@ -1,15 +1,18 @@
-"""From what is there and what is wanted to the steps that remain.
+"""From what is there and what is wanted to the step that comes next.
 
-Pure and re-derivable: after the first k steps were done, the plan made from what is then seen is the
-rest of the plan. So resuming an operation is nothing else than planning again.
+Pure and re-derivable: the plan is `next_step` unfolded over the simulated effects, so the plan made
+after the first k steps is the rest of the plan, and resuming is nothing else than planning again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from patroni_etcd_reconfig.core.changes import Change, Cycle, MemberRef, Seat, reference
-from patroni_etcd_reconfig.core.model import EtcdView, MemberView, NodeView, Observation
+from patroni_etcd_reconfig.core.changes import Change, MemberRef, Seat, reference
+from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, NodeView, Observation
+from patroni_etcd_reconfig.core.quorum import survives_without
+from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     AwaitSettled,
@@ -23,6 +26,9 @@ from patroni_etcd_reconfig.core.steps import (
     Verify,
 )
 
+# More steps than any change of a cluster that etcd supports can take: a plan that is longer is a bug.
+MAX_STEPS = 500
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -34,92 +40,159 @@ class Plan:
 
 def make_plan(seen: Observation, change: Change) -> Plan:
     """Return what is left to do of `change`; no steps when all is done and verified."""
+    return Plan(change, tuple(_unfold(seen, change)))
+
+
+def _unfold(seen: Observation, change: Change) -> Iterator[Step]:
+    for _ in range(MAX_STEPS):
+        step = next_step(seen, change)
+        if step is None:
+            return
+        yield step
+        seen = apply_step(seen, step)
+    raise AssertionError(f"a plan of more than {MAX_STEPS} steps")
+
+
+def next_step(seen: Observation, change: Change) -> Step | None:
+    """Return the step that comes next; None when all is done and verified."""
     if seen.progress.verified:
-        return Plan(change, ())
-    return Plan(change, (*_snapshot(seen), *_plan_cycle(seen, change), Verify()))
+        return None
+    snapshot = None if seen.progress.snapshot else _snapshot_source(seen.etcd)
+    if snapshot:
+        return SaveSnapshot(_seat(snapshot))
+    work = _work(seen, change)
+    unsettled = _unsettled(seen, change)
+    if unsettled and isinstance(work, (TransferLeadership, RemoveMember, AddLearner)):
+        return AwaitSettled(unsettled)
+    return work or Verify()
 
 
-def _snapshot(seen: Observation) -> tuple[Step, ...]:
-    """A snapshot comes before the first change, through a follower to spare the leader."""
-    if seen.progress.snapshot:
-        return ()
-    source = min(seen.etcd.healthy_voters, key=lambda view: _snapshot_order(view, seen.etcd), default=None)
-    return (SaveSnapshot(_seat(source)),) if source else ()
+def _snapshot_source(etcd: EtcdView) -> MemberView | None:
+    """A snapshot is taken from a follower, to spare the leader."""
+    return best_transferee(etcd, etcd.leader_id) or etcd.leader
 
 
-def _snapshot_order(view: MemberView, etcd: EtcdView) -> tuple[bool, int, str]:
-    return (view.id == etcd.leader_id, -_applied(view), view.member.name)
+def _unsettled(seen: Observation, change: Change) -> Seat | None:
+    """Return the seat of a voter that this operation made and has not proven settled (law 1)."""
+    for seat in change.joiners:
+        view = _new_member(seen.etcd, change, seat)
+        if view and not view.member.is_learner and view.id not in seen.progress.settled:
+            return seat
+    return None
 
 
-def _plan_cycle(seen: Observation, change: Cycle) -> tuple[Step, ...]:
-    steps: list[Step] = []
-    unsettled = [victim.seat for victim in change.victims if _joined_unsettled(seen, victim)]
-    for victim in unfinished(seen.etcd, change):
-        steps += [AwaitSettled(seat) for seat in unsettled]
-        steps += _replace_in_place(seen, victim)
-        unsettled = [victim.seat]
-    return tuple(steps)
-
-
-def unfinished(etcd: EtcdView, change: Change) -> list[MemberRef]:
-    """Return the victims that are not replaced yet, the one that was begun first.
-
-    After it come the followers, and the leader last (law 3).
-    """
-    left = [victim for victim in change.victims if not _is_replaced(etcd, victim)]
-    return sorted(left, key=lambda v: (etcd.by_id(v.id) is not None, v.id == etcd.leader_id))
-
-
-def _successor(etcd: EtcdView, victim: MemberRef) -> MemberView | None:
-    found = etcd.by_peer_urls(victim.peer_urls)
-    return found if found and found.id != victim.id else None
-
-
-def _is_replaced(etcd: EtcdView, victim: MemberRef) -> bool:
-    successor = _successor(etcd, victim)
-    return etcd.by_id(victim.id) is None and successor is not None and not successor.member.is_learner
-
-
-def _joined_unsettled(seen: Observation, victim: MemberRef) -> bool:
-    successor = _successor(seen.etcd, victim)
+def _work(seen: Observation, change: Change) -> Step | None:
+    """What was begun is finished first; then the dead go, joiners come, and the healthy go, leader last."""
     return (
-        successor is not None
-        and _is_replaced(seen.etcd, victim)
-        and successor.id not in seen.progress.settled
+        _finish_joining(seen, change)
+        or _fill_vacated_seats(seen, change)
+        or _remove_dead(seen, change)
+        or _add_joiner(seen, change)
+        or _remove_healthy(seen, change)
     )
 
 
-def _replace_in_place(seen: Observation, victim: MemberRef) -> list[Step]:
-    """In place, removal comes before the new member: both can't hold the same peer URL."""
-    seat = victim.seat
-    if seen.etcd.by_id(victim.id):
-        return [*_step_down(seen.etcd, victim), RemoveMember(victim), SetDataAside(seat), *_join(seat)]
-    successor = _successor(seen.etcd, victim)
-    if successor is None:
-        return [*_leftovers(seen.nodes.get(seat.name), seat), *_join(seat)]
-    return _finish_joining(seen, successor, seat)
+def unfinished_nodes(etcd: EtcdView, change: Change) -> frozenset[str]:
+    """Return the names of the nodes that matter for what is left of the change."""
+    filled = {seat.name for seat in change.joiners if _is_filled(etcd, change, seat)}
+    return frozenset(change.subjects) - filled
 
 
-def _join(seat: Seat) -> list[Step]:
-    return [AddLearner(seat), StartMember(seat), PromoteLearner(seat)]
+def _is_filled(etcd: EtcdView, change: Change, seat: Seat) -> bool:
+    view = _new_member(etcd, change, seat)
+    return view is not None and not view.member.is_learner
 
 
-def _leftovers(node: NodeView | None, seat: Seat) -> list[Step]:
-    """What is left of the old member must be out of the way before the new one is added."""
-    return [SetDataAside(seat)] if node and (node.data_present or node.service_active) else []
+def _new_member(etcd: EtcdView, change: Change, seat: Seat) -> MemberView | None:
+    """Return the member on a joiner's seat, unless it is the victim that has to go first."""
+    view = etcd.by_peer_urls(seat.peer_urls)
+    return view if view and view.id not in {victim.id for victim in change.victims} else None
 
 
-def _finish_joining(seen: Observation, learner: MemberView, seat: Seat) -> list[Step]:
-    """Go on with a learner that was added before, by what its node holds."""
+def _is_vacated(etcd: EtcdView, change: Change, seat: Seat) -> bool:
+    """Tell whether a joiner's seat was a victim's and is empty now."""
+    was_victims = any(set(victim.peer_urls) & set(seat.peer_urls) for victim in change.victims)
+    return was_victims and etcd.by_peer_urls(seat.peer_urls) is None
+
+
+def _finish_joining(seen: Observation, change: Change) -> Step | None:
+    for seat in change.joiners:
+        view = _new_member(seen.etcd, change, seat)
+        if view and view.member.is_learner:
+            step = _join_further(seen, change, view, seat)
+            if step:
+                return step
+    return None
+
+
+def _join_further(seen: Observation, change: Change, learner: MemberView, seat: Seat) -> Step | None:
+    """Go on with a learner that is in the list, by what its node holds."""
     node = seen.nodes.get(seat.name)
-    if _answers_as_itself(learner) and learner.id in seen.progress.joined:
-        return [PromoteLearner(seat)]
+    if _answers_as_itself(learner) and (learner.id in seen.progress.joined or change.verb == "promote"):
+        return None if change.as_learners else PromoteLearner(seat)
     if node is None or _holds_data_of(node, learner) or _answers_as_itself(learner):
-        return [StartMember(seat), PromoteLearner(seat)]
+        return StartMember(seat)
     if not learner.member.started:
-        return [*_leftovers(node, seat), StartMember(seat), PromoteLearner(seat)]
+        return _clear(node, seat) or StartMember(seat)
     # It has acknowledged entries that are gone from its disk: raft can't take the same id back.
-    return [RemoveMember(reference(learner.member)), *_leftovers(node, seat), *_join(seat)]
+    return RemoveMember(reference(learner.member))
+
+
+def _fill_vacated_seats(seen: Observation, change: Change) -> Step | None:
+    """Clear the nodes of members that are gone, and add the new member where the seat is wanted."""
+    for victim in change.victims:
+        if seen.etcd.by_id(victim.id) is None and not seen.etcd.by_peer_urls(victim.peer_urls):
+            node = seen.nodes.get(victim.name)
+            wanted = any(
+                _is_vacated(seen.etcd, change, seat) for seat in (victim.seat,) if seat in change.joiners
+            )
+            leftover = _clear(node, victim.seat) if wanted or _is_left_of(node, victim) else None
+            if leftover or wanted:
+                return leftover or AddLearner(victim.seat)
+    return None
+
+
+def _remove_dead(seen: Observation, change: Change) -> Step | None:
+    """The dead count against quorum and serve nobody: they go first, if the living are enough."""
+    for view in _victims(seen.etcd, change):
+        dead = view.health in (Health.UNREACHABLE, Health.UNSTARTED) or view.member.is_learner
+        if dead and (view.member.is_learner or survives_without(seen.etcd, view.id)):
+            return RemoveMember(reference(view.member))
+    return None
+
+
+def _add_joiner(seen: Observation, change: Change) -> Step | None:
+    """A new seat is filled before a healthy member goes, but the cluster never grows by more than one."""
+    most = max(change.size_before, change.size_after)
+    if _victims(seen.etcd, change) and len(seen.etcd.members) > most:
+        return None
+    for seat in change.joiners:
+        if seen.etcd.by_peer_urls(seat.peer_urls) is None:
+            return _clear(seen.nodes.get(seat.name), seat) or AddLearner(seat)
+    return None
+
+
+def _remove_healthy(seen: Observation, change: Change) -> Step | None:
+    """Followers first, the leader last and only after its leadership was moved (law 3)."""
+    victims = sorted(_victims(seen.etcd, change), key=lambda view: view.id == seen.etcd.leader_id)
+    if not victims:
+        return None
+    ref = reference(victims[0].member)
+    return TransferLeadership(ref) if ref.id == seen.etcd.leader_id else RemoveMember(ref)
+
+
+def _victims(etcd: EtcdView, change: Change) -> list[MemberView]:
+    """Return the victims that are still members, in the order in which they were named."""
+    return [view for victim in change.victims if (view := etcd.by_id(victim.id))]
+
+
+def _clear(node: NodeView | None, seat: Seat) -> SetDataAside | None:
+    """What lies on the node must be out of the way before a new member starts there."""
+    return SetDataAside(seat) if node and (node.data_present or node.service_active) else None
+
+
+def _is_left_of(node: NodeView | None, victim: MemberRef) -> bool:
+    return node is not None and node.data is not None and node.data.member_id == victim.id
 
 
 def _holds_data_of(node: NodeView, view: MemberView) -> bool:
@@ -128,20 +201,6 @@ def _holds_data_of(node: NodeView, view: MemberView) -> bool:
 
 def _answers_as_itself(view: MemberView) -> bool:
     return view.status is not None and view.status.member_id == view.id
-
-
-def _step_down(etcd: EtcdView, victim: MemberRef) -> list[Step]:
-    return [TransferLeadership(victim)] if victim.id == etcd.leader_id else []
-
-
-def best_transferee(etcd: EtcdView, source: int) -> MemberView | None:
-    """Return the healthy voter that is most caught up, other than `source`; None when there is none."""
-    candidates = [view for view in etcd.healthy_voters if view.id != source]
-    return min(candidates, key=lambda view: (-_applied(view), view.member.name), default=None)
-
-
-def _applied(view: MemberView) -> int:
-    return view.status.raft_applied_index if view.status else 0
 
 
 def _seat(view: MemberView) -> Seat:

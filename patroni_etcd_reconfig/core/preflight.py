@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from patroni_etcd_reconfig.core.changes import Change, Seat
+from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.findings import Finding, accepted, blocker, info, warning
 from patroni_etcd_reconfig.core.gates import (
     check_alarms,
     check_budget,
     check_calm,
     check_quorum,
-    node_problem,
 )
 from patroni_etcd_reconfig.core.hazards import check_hazards, parse_version
-from patroni_etcd_reconfig.core.model import EtcdView, Health, NodeView, Observation
+from patroni_etcd_reconfig.core.model import EtcdView, Health, Observation, format_id
+from patroni_etcd_reconfig.core.node_checks import check_departing, check_node, disk_space, largest_db
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import failure_tolerance
@@ -33,7 +33,8 @@ def examine(seen: Observation, change: Change, policy: Policy) -> tuple[Finding,
 
 def examine_state(seen: Observation, policy: Policy) -> tuple[Finding, ...]:
     """Return what is worth knowing of the state alone, whatever is to be changed; blockers first."""
-    return _sorted(accepted(_state(seen, policy), policy.accept))
+    findings = (*_state(seen, policy), *_check_members(seen.etcd, frozenset()))
+    return _sorted(accepted(findings, policy.accept))
 
 
 def _sorted(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -44,9 +45,8 @@ def _sorted(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
 def _state(seen: Observation, policy: Policy) -> Iterator[Finding]:
     yield from check_quorum(seen.etcd)
     yield from check_alarms(seen.etcd)
-    yield from _check_voters(seen.etcd)
-    yield from _check_size(seen.etcd, policy)
-    yield from _check_learners(seen.etcd)
+    yield from _check_connections(seen.etcd)
+    yield from _check_size(seen.etcd)
     yield from _check_lag(seen.etcd, policy)
     yield from _check_versions(seen.etcd)
     yield from check_hazards(seen.etcd)
@@ -60,48 +60,56 @@ def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Fi
     gap = max((worst_write_gap(step) for step in make_plan(seen, change).steps), default=0.0)
     for cluster in seen.patroni:
         yield from check_budget(cluster, gap)
+    seats = {url for seat in change.joiners for url in seat.peer_urls}
+    touched = [view.id for view in seen.etcd.members if seats & set(view.member.peer_urls)]
+    yield from _check_members(seen.etcd, frozenset(touched) | {victim.id for victim in change.victims})
+    yield from _check_voter_count(seen.etcd, change, policy)
+    for seat in change.joiners:
+        yield from check_node(seen, seat, policy)
     for victim in change.victims:
-        yield from _check_node(seen, victim.seat, policy)
+        yield from check_departing(seen, victim, change)
     yield from _check_snapshot_space(seen, policy)
 
 
-def _check_voters(etcd: EtcdView) -> Iterator[Finding]:
-    for view in etcd.voters:
-        if view.health is not Health.HEALTHY:
+def _check_members(etcd: EtcdView, exempt: frozenset[int]) -> Iterator[Finding]:
+    """Every member that the change does not touch must be sound: it is what quorum rests on meanwhile."""
+    for view in etcd.members:
+        name = view.member.name or ", ".join(view.member.peer_urls)
+        if view.id in exempt:
+            continue
+        if view.member.is_learner:
+            yield blocker(
+                "LEARNER_PRESENT",
+                name,
+                f"learner {format_id(view.id)} is in the list, and etcd allows one at a time",
+                f"patronictl-etcd promote {name}, or patronictl-etcd remove {format_id(view.id)}",
+            )
+        elif view.health is not Health.HEALTHY:
             last_words = f": {view.error}" if view.error else ""
             yield blocker(
                 "MEMBER_UNHEALTHY",
-                view.member.name or ", ".join(view.member.peer_urls),
+                name,
                 f"voter is {view.health.value}{last_words}",
-                "bring it back first, or pass knowingly with --accept MEMBER_UNHEALTHY when it is "
-                "itself the member to replace",
+                f"bring it back, or replace it first: patronictl-etcd replace {name}",
             )
-        elif view.connected_to is not None:
-            yield from _check_connections(etcd, view.id, view.member.name, view.connected_to)
 
 
-def _check_connections(etcd: EtcdView, own: int, name: str, connected: frozenset[int]) -> Iterator[Finding]:
-    missing = [v.member.name for v in etcd.healthy_voters if v.id != own and v.id not in connected]
-    if missing:
-        yield blocker(
-            "NOT_CONNECTED",
-            name,
-            f"has no live connection to {', '.join(missing)}",
-            "check the network between the peers (port 2380), and wait 5 s after a restart",
-            transient=True,
-        )
+def _check_connections(etcd: EtcdView) -> Iterator[Finding]:
+    for view in etcd.healthy_voters:
+        linked = (view.connected_to or frozenset()) | {view.id}
+        missing = [v.member.name for v in etcd.healthy_voters if v.id not in linked]
+        if view.connected_to is not None and missing:
+            yield blocker(
+                "NOT_CONNECTED",
+                view.member.name,
+                f"has no live connection to {', '.join(missing)}",
+                "check the network between the peers (port 2380), and wait 5 s after a restart",
+                transient=True,
+            )
 
 
-def _check_size(etcd: EtcdView, policy: Policy) -> Iterator[Finding]:
+def _check_size(etcd: EtcdView) -> Iterator[Finding]:
     count = len(etcd.voters)
-    if count < policy.min_voters:
-        yield blocker(
-            "TOO_FEW_VOTERS",
-            "etcd",
-            f"{count} voters, at least {policy.min_voters} are wanted: replacing one in place would leave "
-            f"{count - 1}",
-            "add members first",
-        )
     if count % 2 == 0:
         yield warning(
             "EVEN_SIZE",
@@ -115,13 +123,16 @@ def _check_size(etcd: EtcdView, policy: Policy) -> Iterator[Finding]:
         )
 
 
-def _check_learners(etcd: EtcdView) -> Iterator[Finding]:
-    for view in etcd.learners:
+def _check_voter_count(etcd: EtcdView, change: Change, policy: Policy) -> Iterator[Finding]:
+    """Neither the end nor, for a replacement in place, the way may lead below the policy's minimum."""
+    in_place = any(victim.seat in change.joiners for victim in change.victims)
+    fewest = min(change.size_after, len(etcd.voters)) if in_place else change.size_after
+    if fewest < policy.min_voters and (in_place or change.victims):
         yield blocker(
-            "LEARNER_PRESENT",
-            view.member.name or ", ".join(view.member.peer_urls),
-            f"learner {view.id:x} is in the list, and etcd allows one at a time",
-            f"promote it or remove it: etcdctl member promote|remove {view.id:x}",
+            "TOO_FEW_VOTERS",
+            "etcd",
+            f"{fewest} voters, at least {policy.min_voters} are wanted",
+            "add members first, or set policy.min_voters in the inventory",
         )
 
 
@@ -208,58 +219,7 @@ def _check_hosts(seen: Observation) -> Iterator[Finding]:
             )
 
 
-def _check_node(seen: Observation, seat: Seat, policy: Policy) -> Iterator[Finding]:
-    node = seen.nodes.get(seat.name)
-    problem = node_problem(node)
-    if problem:
-        yield blocker("NODE_CONTROL", seat.name, problem, "correct the node's entry in the inventory (-i)")
-    if node and not problem:
-        yield from _check_node_state(seen, node, policy)
-
-
-def _check_node_state(seen: Observation, node: NodeView, policy: Policy) -> Iterator[Finding]:
-    view = next(v for v in seen.etcd.members if v.member.name == node.name)
-    if node.data_is_mount:
-        yield blocker(
-            "DATA_DIR_IS_MOUNT",
-            node.name,
-            "the data dir is a mount point and can't be renamed aside",
-            "move the data into a directory below the mount point",
-        )
-    if view.status and not node.service_active:
-        yield blocker(
-            "NODE_MISMATCH",
-            node.name,
-            "the member answers, but its service is not active on the node the inventory names",
-            "correct host, service or commands of the node in the inventory",
-        )
-    if node.data and node.data.member_id != view.id:
-        yield blocker(
-            "NODE_MISMATCH",
-            node.name,
-            f"the data dir holds member {node.data.member_id:x}, the list says {view.id:x}",
-            "correct data_dir of the node in the inventory",
-        )
-    need = _largest_db(seen.etcd) + policy.min_free_bytes
-    if node.data_free_bytes is not None and node.data_free_bytes < need:
-        yield _disk_space(node.name, "the data dir", node.data_free_bytes, need)
-
-
 def _check_snapshot_space(seen: Observation, policy: Policy) -> Iterator[Finding]:
-    need = _largest_db(seen.etcd) + policy.min_free_bytes
+    need = largest_db(seen.etcd) + policy.min_free_bytes
     if seen.state_dir_free_bytes is not None and seen.state_dir_free_bytes < need:
-        yield _disk_space("this machine", "the snapshot (state_dir)", seen.state_dir_free_bytes, need)
-
-
-def _disk_space(subject: str, what: str, free: int, need: int) -> Finding:
-    mib = 1024**2
-    return blocker(
-        "DISK_SPACE",
-        subject,
-        f"{free // mib} MiB free for {what}, {need // mib} MiB needed",
-        "make room, or set state_dir or min_free_bytes in the inventory's policy",
-    )
-
-
-def _largest_db(etcd: EtcdView) -> int:
-    return max((view.status.db_size for view in etcd.members if view.status), default=0)
+        yield disk_space("this machine", "the snapshot (state_dir)", seen.state_dir_free_bytes, need)

@@ -6,8 +6,15 @@ import hashlib
 from dataclasses import replace
 
 from patroni_etcd_reconfig.core.changes import Seat
-from patroni_etcd_reconfig.core.model import DataDir, Member, MemberStatus, MemberView, NodeView, Observation
-from patroni_etcd_reconfig.core.planner import best_transferee
+from patroni_etcd_reconfig.core.model import (
+    DataDir,
+    EtcdView,
+    Member,
+    MemberStatus,
+    MemberView,
+    NodeView,
+    Observation,
+)
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     AwaitSettled,
@@ -32,6 +39,16 @@ def apply_step(seen: Observation, step: Step) -> Observation:
     if isinstance(step, SetDataAside):
         return _with_node(seen, step.seat.name, active=False, data=None)
     return _change_members(seen, step)
+
+
+def best_transferee(etcd: EtcdView, source: int | None) -> MemberView | None:
+    """Return the healthy voter that is most caught up, other than `source`; None when there is none."""
+    candidates = [view for view in etcd.healthy_voters if view.id != source]
+    return min(candidates, key=lambda view: (-_applied(view), view.member.name), default=None)
+
+
+def _applied(view: MemberView) -> int:
+    return view.status.raft_applied_index if view.status else 0
 
 
 def _note(seen: Observation, step: SaveSnapshot | AwaitSettled | Verify) -> Observation:

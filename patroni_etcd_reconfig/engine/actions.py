@@ -16,8 +16,8 @@ from patroni_etcd_reconfig.clock import wait_until
 from patroni_etcd_reconfig.core.changes import MemberRef, Seat
 from patroni_etcd_reconfig.core.closed import assert_never
 from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, Observation, Progress, format_id
-from patroni_etcd_reconfig.core.planner import best_transferee
 from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.simulate import best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     AwaitSettled,

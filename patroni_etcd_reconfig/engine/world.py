@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.model import Observation, Progress
-from patroni_etcd_reconfig.core.planner import unfinished
+from patroni_etcd_reconfig.core.planner import unfinished_nodes
 from patroni_etcd_reconfig.core.simulate import apply_step
 from patroni_etcd_reconfig.core.steps import Step
 from patroni_etcd_reconfig.engine.roster import Roster
@@ -39,7 +39,7 @@ class RealWorld:
     def observe(self, progress: Progress) -> Observation:
         """Look at everything that the rest of the change needs, and remember whom to talk to."""
         if self.roster.seen:
-            self.observer.names = frozenset(v.name for v in unfinished(self.roster.seen, self.change))
+            self.observer.names = unfinished_nodes(self.roster.seen, self.change)
         seen = self.observer.observe(progress)
         self.roster.update(seen.etcd)
         return seen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -315,24 +316,32 @@ def test_placeholders_are_filled_in_word_by_word(config: NodeConfig, tmp_path: P
 def test_data_is_renamed_aside(config: NodeConfig) -> None:
     data = with_data(config)
     assert node(config).set_data_aside(LABEL) == (f"{data}.{LABEL}",)
-    assert not data.exists()
     assert Path(f"{data}.{LABEL}", "member", "wal").is_dir()
+
+
+def test_an_empty_directory_with_the_same_rights_takes_its_place(config: NodeConfig) -> None:
+    data = with_data(config)
+    data.chmod(0o750)
+    node(config).set_data_aside(LABEL)
+    assert list(data.iterdir()) == []
+    assert stat.S_IMODE(data.stat().st_mode) == 0o750
 
 
 def test_a_separate_wal_dir_goes_with_it(config: NodeConfig, tmp_path: Path) -> None:
     config = replace(config, wal_dir=str(tmp_path / "wal"))
     with_data(config)
+    Path(config.data_dir, "member").mkdir(parents=True, exist_ok=True)
     assert node(config).set_data_aside(LABEL) == (f"{config.data_dir}.{LABEL}", f"{config.wal_dir}.{LABEL}")
-    assert not Path(config.wal_dir).exists()
+    assert list(Path(config.wal_dir).iterdir()) == []
 
 
 def test_a_rename_is_on_disk_before_it_is_reported(
     config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, synced = with_data(config), []
-    monkeypatch.setattr(node_local, "fsync_dir", lambda path: synced.append((path, data.exists())))
+    monkeypatch.setattr(node_local, "fsync_dir", lambda path: synced.append((path, list(data.iterdir()))))
     node(config).set_data_aside(LABEL)
-    assert synced == [(tmp_path, False)]
+    assert synced == [(tmp_path, [])]
 
 
 def test_what_is_done_already_is_fine_and_reported_again(config: NodeConfig, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from patroni_etcd_reconfig.core.changes import Cycle, cycle_of
+from patroni_etcd_reconfig.core.changes import Reshape, cycle_of
 from patroni_etcd_reconfig.core.model import (
     DataDir,
     EtcdView,
@@ -91,6 +91,6 @@ def seen(cluster: EtcdView, *clusters: PatroniCluster, **facts: object) -> Obser
     return replace(base, **facts)  # type: ignore[arg-type]
 
 
-def cycle(cluster: EtcdView, *names: str) -> Cycle:
+def cycle(cluster: EtcdView, *names: str) -> Reshape:
     """Return the cycle of the named members, or of all."""
     return cycle_of(cluster, names)

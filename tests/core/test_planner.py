@@ -7,11 +7,20 @@ from dataclasses import replace
 
 import pytest
 
-from patroni_etcd_reconfig.core.changes import Cycle, cycle_of
+from patroni_etcd_reconfig.core.changes import (
+    Reshape,
+    Seat,
+    addition_of,
+    cycle_of,
+    equality_with,
+    promotion_of,
+    removal_of,
+    replacement_of,
+)
 from patroni_etcd_reconfig.core.invariants import check_invariants
 from patroni_etcd_reconfig.core.model import DataDir, NodeView, Observation, Progress
-from patroni_etcd_reconfig.core.planner import best_transferee, make_plan
-from patroni_etcd_reconfig.core.simulate import apply_step
+from patroni_etcd_reconfig.core.planner import make_plan
+from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     AwaitSettled,
@@ -40,7 +49,7 @@ def _names(steps: tuple[Step, ...]) -> list[str]:
     return [f"{type(step).__name__} {subject(step)}".strip() for step in steps]
 
 
-def _states(start: Observation, change: Cycle) -> Iterator[tuple[Observation, tuple[Step, ...]]]:
+def _states(start: Observation, change: Reshape) -> Iterator[tuple[Observation, tuple[Step, ...]]]:
     state = start
     for _ in range(100):
         steps = make_plan(state, change).steps
@@ -190,7 +199,7 @@ def test_nothing_is_left_once_all_is_verified() -> None:
 
 
 def test_an_unknown_name_is_a_key_error_that_names_it() -> None:
-    with pytest.raises(KeyError, match="nobody"):
+    with pytest.raises(LookupError, match="nobody"):
         cycle(voters(3), "nobody")
 
 
@@ -208,3 +217,86 @@ def test_the_plan_ends_with_a_verification() -> None:
     steps = make_plan(seen(cluster), cycle(cluster)).steps
     assert isinstance(steps[-1], Verify)
     assert sum(isinstance(step, (StartMember, PromoteLearner, SetDataAside)) for step in steps) == 9
+
+
+def _apply_all(start: Observation, change: Reshape) -> Observation:
+    return list(_states(start, change))[-1][0]
+
+
+def _seats(*names: str) -> tuple[Seat, ...]:
+    return tuple(Seat(name, urls(name)) for name in names)
+
+
+SHAPES = [
+    pytest.param("abc", "abcde", id="grow 3 to 5"),
+    pytest.param("abcde", "abc", id="shrink 5 to 3"),
+    pytest.param("abcde", "cde", id="shrink 5 to 3, the leader goes"),
+    pytest.param("abc", "abd", id="move one"),
+    pytest.param("abc", "def", id="move all"),
+    pytest.param("abc", "bcdef", id="move the leader and grow"),
+    pytest.param("a", "abc", id="grow 1 to 3"),
+    pytest.param("abc", "abc", id="nothing"),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), SHAPES)
+def test_apply_makes_membership_equal_by_safe_steps_and_from_every_prefix(before: str, after: str) -> None:
+    start = seen(etcd(*(voter(name) for name in before)))
+    change = equality_with(start.etcd, _seats(*after))
+    states = list(_states(start, change))
+    whole = states[0][1]
+    for done, (state, rest) in enumerate(states):
+        assert rest == whole[done:]
+        for step in rest[:1]:
+            assert list(check_invariants(state, step, apply_step(state, step), change)) == []
+    assert sorted(view.member.name for view in states[-1][0].etcd.voters) == sorted(after)
+
+
+def test_moving_to_other_machines_never_grows_by_more_than_one_and_never_shrinks() -> None:
+    start = seen(etcd(*(voter(name) for name in "abc")))
+    sizes = {len(s.etcd.members) for s, _ in _states(start, equality_with(start.etcd, _seats(*"def")))}
+    assert sizes == {3, 4}
+
+
+def test_a_healthy_member_is_replaced_elsewhere_by_adding_first() -> None:
+    start = seen(voters(3, leader="b"))
+    steps = make_plan(start, replacement_of(start.etcd, "a", *_seats("d"))).steps
+    assert _names(steps) == [
+        "SaveSnapshot a",
+        *("AddLearner d", "StartMember d", "PromoteLearner d", "AwaitSettled d"),
+        *("RemoveMember a", "SetDataAside a", "Verify"),
+    ]
+
+
+def test_a_dead_member_is_replaced_elsewhere_by_removing_first() -> None:
+    start = seen(etcd(voter("a"), voter("b"), down("c")))
+    steps = make_plan(start, replacement_of(start.etcd, "c", *_seats("d"))).steps
+    assert [type(step) for step in steps[:3]] == [SaveSnapshot, RemoveMember, SetDataAside]
+
+
+def test_the_node_of_a_member_that_is_gone_and_out_of_reach_is_left_alone() -> None:
+    start = seen(etcd(voter("a"), voter("b"), down("c")), nodes={})
+    steps = make_plan(start, removal_of(start.etcd, ("c",))).steps
+    assert [type(step) for step in steps] == [SaveSnapshot, RemoveMember, Verify]
+
+
+def test_an_added_learner_stays_one_when_that_is_wanted() -> None:
+    start = seen(voters(3))
+    change = addition_of(start.etcd, _seats("d"), as_learners=True)
+    assert [type(step) for step in make_plan(start, change).steps] == [
+        SaveSnapshot, AddLearner, StartMember, Verify,
+    ]  # fmt: skip
+    assert _apply_all(start, change).etcd.learners[0].member.name == "d"
+
+
+def test_a_learner_that_is_there_is_promoted_without_touching_its_node() -> None:
+    start = seen(etcd(voter("a"), voter("b"), learner("c")), nodes={})
+    steps = make_plan(start, promotion_of(start.etcd, "c")).steps
+    assert [type(step) for step in steps] == [SaveSnapshot, PromoteLearner, Verify]
+
+
+def test_a_member_without_a_name_is_removed_by_its_id() -> None:
+    start = seen(etcd(voter("a"), voter("b"), learner("c", started=False)))
+    change = removal_of(start.etcd, ("99",))
+    assert [ref.id for ref in change.victims] == [0x99]
+    assert len(_apply_all(start, change).etcd.members) == 2

@@ -6,18 +6,22 @@ from dataclasses import replace
 
 import pytest
 
+from patroni_etcd_reconfig.core.changes import Seat, addition_of, removal_of
 from patroni_etcd_reconfig.core.findings import Severity
 from patroni_etcd_reconfig.core.model import DataDir, MemberView, NodeView, Observation, PatroniHosts
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.preflight import DEFAULT_QUOTA, examine
 
-from .builders import cycle, down, etcd, learner, node, patroni, seen, voter, voters
+from .builders import cycle, down, etcd, learner, node, patroni, seen, urls, voter, voters
 
 
 def _codes(
-    state: Observation, severity: Severity = Severity.BLOCKER, policy: Policy | None = None
+    state: Observation,
+    severity: Severity = Severity.BLOCKER,
+    policy: Policy | None = None,
+    names: tuple[str, ...] = ("a",),
 ) -> list[str]:
-    change = cycle(voters(3))
+    change = cycle(state.etcd, *names)
     return [f.code for f in examine(state, change, policy or Policy()) if f.severity is severity]
 
 
@@ -42,6 +46,28 @@ def test_a_sound_cluster_has_no_finding() -> None:
 )
 def test_a_member_that_is_not_sound_is_a_blocker(view: MemberView, code: str) -> None:
     assert code in _codes(_with(view))
+
+
+def test_a_dead_member_does_not_stand_in_the_way_of_its_own_replacement() -> None:
+    state = seen(etcd(voter("a"), voter("b"), down("c")), patroni())
+    state = replace(state, nodes={**state.nodes, "c": replace(node("c"), service_active=False)})
+    found = examine(state, cycle(voters(3), "c"), Policy())
+    assert [f.code for f in found if f.severity is Severity.BLOCKER] == []
+
+
+def test_a_node_for_a_new_member_must_not_run_an_etcd_already() -> None:
+    state = seen(voters(3), patroni())
+    state = replace(state, nodes={**state.nodes, "d": node("d")})
+    change = addition_of(state.etcd, (Seat("d", urls("d")),))
+    assert [f.code for f in examine(state, change, Policy()) if f.severity is Severity.BLOCKER] == [
+        "NODE_IN_USE"
+    ]
+
+
+def test_a_removal_whose_node_is_out_of_reach_is_a_warning() -> None:
+    state = seen(voters(4), patroni(), nodes={})
+    found = examine(state, removal_of(state.etcd, ("d",)), Policy())
+    assert "NODE_LEFT_BEHIND" in [f.code for f in found if f.severity is Severity.WARNING]
 
 
 def test_a_database_near_its_quota_is_a_warning() -> None:
@@ -87,7 +113,7 @@ def test_hosts_that_name_no_member_are_a_blocker_and_a_single_one_a_warning() ->
 )
 def test_a_node_that_could_not_be_brought_back_is_a_blocker(changed: NodeView, code: str) -> None:
     state = seen(voters(3), patroni())
-    assert _codes(replace(state, nodes={**state.nodes, "c": changed})) == [code]
+    assert _codes(replace(state, nodes={**state.nodes, "c": changed}), names=("c",)) == [code]
 
 
 def test_a_disk_too_full_for_the_snapshot_is_a_blocker() -> None:
@@ -96,7 +122,7 @@ def test_a_disk_too_full_for_the_snapshot_is_a_blocker() -> None:
 
 def test_all_findings_come_at_once_blockers_first() -> None:
     state = seen(etcd(voter("a"), voter("b"), down("c")), patroni(paused=True), state_dir_free_bytes=0)
-    found = examine(state, cycle(voters(3)), Policy())
+    found = examine(state, cycle(voters(3), "a"), Policy())
     assert {"MEMBER_UNHEALTHY", "PATRONI_PAUSED", "DISK_SPACE", "NO_TOLERANCE"} <= {f.code for f in found}
     ranks = [["blocker", "warning", "info"].index(f.severity.value) for f in found]
     assert ranks == sorted(ranks)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from patroni_etcd_reconfig.core.changes import Cycle
+from patroni_etcd_reconfig.core.changes import Reshape
 from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
@@ -38,7 +38,7 @@ class KilledError(BaseException):
     """The process is gone: nothing after this line runs, not even an outcome in the journal."""
 
 
-def _journal(path: Path, clock: FakeClock, change: Cycle = CHANGE) -> Journal:
+def _journal(path: Path, clock: FakeClock, change: Reshape = CHANGE) -> Journal:
     return begin(path, "op", change, holder={}, baseline={}, clock=clock)
 
 
