@@ -138,6 +138,9 @@ class NodeControl(Protocol):
     def client_urls(self) -> tuple[str, ...]:
         """Return the client URLs the inventory gives; empty = those of the running member."""
 
+    def settings(self) -> Mapping[str, str]:
+        """Return the etcd settings in the node's configuration file, by flag name."""
+
     def look(self) -> NodeView:
         """Read the node's state; never changes anything, never raises for what a NodeView can say."""
 

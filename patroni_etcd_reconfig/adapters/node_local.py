@@ -61,6 +61,16 @@ class LocalNode:
         """Return the client URL of the inventory, if it gives one."""
         return (self.config.client_url,) if self.config.client_url else ()
 
+    def settings(self) -> Mapping[str, str]:
+        """Read the configuration file."""
+        path = Path(self.config.config_file)
+        try:
+            return read_settings(_read(path), is_yaml(path.name))
+        except OSError as error:
+            raise self._failed(f"its configuration: {_words(error)}", "correct config_file") from error
+        except ConfigError as error:
+            raise self._failed(f"{path}: {error.message}", error.hint or "correct the file") from error
+
     def look(self) -> NodeView:
         """Read the node's state; what can't be read is the view's `problem`."""
         active, problem = self._is_active()

@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import time
-
 import click
 
 from patroni_etcd_reconfig.cli.app import App
-from patroni_etcd_reconfig.cli.output import accept_option, format_option, show_findings
-from patroni_etcd_reconfig.cli.planview import show_plan
-from patroni_etcd_reconfig.cli.progress import reporter
-from patroni_etcd_reconfig.cli.summary import show_result
-from patroni_etcd_reconfig.cli.wiring import Wiring
-from patroni_etcd_reconfig.core.changes import Change, UnknownMemberError, cycle_of
-from patroni_etcd_reconfig.core.findings import Finding, blockers
-from patroni_etcd_reconfig.core.model import EtcdView, Observation
-from patroni_etcd_reconfig.core.planner import make_plan
-from patroni_etcd_reconfig.core.preflight import examine
-from patroni_etcd_reconfig.engine.operation import begin_journal, dry_run, new_operation_id
-from patroni_etcd_reconfig.engine.result import Result
-from patroni_etcd_reconfig.engine.unfinished import find_unfinished
-from patroni_etcd_reconfig.errors import ConfigError, ExitCode, ReconfigError
-
-# Long enough for an election, for etcd's 5 s rule after a restart, and for a Patroni loop, in seconds.
-PATIENCE = 12.0
-
-
-class PreflightError(ReconfigError):
-    """Findings stand in the way; nothing was changed."""
-
-    exit_code = ExitCode.BLOCKED
-    code = "PREFLIGHT"
-
-
-class UnfinishedError(ReconfigError):
-    """An earlier operation has to be finished first."""
-
-    exit_code = ExitCode.BLOCKED
-    code = "UNFINISHED_OPERATION"
+from patroni_etcd_reconfig.cli.running import carry_out, change_options
+from patroni_etcd_reconfig.core.changes import cycle_of
 
 
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@format_option
-@accept_option
-@click.option("--force", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--dry-run", is_flag=True, help="Run the same engine on a simulated cluster; touch nothing.")
+@change_options
 @click.pass_obj
 def command(app: App, names: tuple[str, ...], force: bool, dry_run: bool) -> int:
     """Replace the named etcd members, or all, one by one in place.
@@ -55,90 +20,4 @@ def command(app: App, names: tuple[str, ...], force: bool, dry_run: bool) -> int
     learner and votes once it has caught up. A snapshot is saved before the first change, old data dirs are
     renamed aside, and Patroni must be calm before every step.
     """
-    wiring = Wiring(app)
-    seen = wiring.observe()
-    change = named_cycle(seen.etcd, names)
-    refuse_unfinished(wiring, change)
-    began = time.time()
-    seen, findings = preflight(wiring, change, seen)
-    if blockers(findings):
-        return show_result(app, _blocked(app, change, began, findings))
-    show_findings(findings, err=True)
-    click.echo(show_plan(make_plan(seen, change), seen), err=True)
-    if dry_run:
-        return show_result(app, _dry_run(wiring, change, seen))
-    confirm(f"Are you sure you want to cycle members {', '.join(change.subjects)}?", force)
-    return show_result(app, _run(wiring, change, findings))
-
-
-def named_cycle(etcd: EtcdView, names: tuple[str, ...]) -> Change:
-    """Return the cycle of these members; ConfigError lists the names there are."""
-    try:
-        return cycle_of(etcd, names)
-    except UnknownMemberError as error:
-        known = ", ".join(sorted(view.member.name for view in etcd.voters if view.member.started))
-        raise ConfigError(
-            f"no voter is called {error.key!r}", hint=f"the voters are {known}", code="UNKNOWN_MEMBER"
-        ) from error
-
-
-def preflight(wiring: Wiring, change: Change, seen: Observation) -> tuple[Observation, tuple[Finding, ...]]:
-    """Examine; while all that blocks can be cured by waiting, wait for a short time."""
-    deadline = time.monotonic() + min(PATIENCE, wiring.app.policy.gate_timeout)
-    told = False
-    while True:
-        findings = examine(seen, change, wiring.app.policy)
-        stopping = blockers(findings)
-        if not stopping or time.monotonic() > deadline or not all(f.transient for f in stopping):
-            return seen, findings
-        if not told:
-            click.echo("waiting for:", err=True)
-            show_findings(stopping, err=True)
-        told = True
-        time.sleep(0.2)
-        seen = wiring.observe()
-
-
-def refuse_unfinished(wiring: Wiring, change: Change) -> None:
-    """Raise UnfinishedError when an operation on this cluster waits to be resumed."""
-    for record in find_unfinished(wiring.app.state_dir, wiring.mirror, change.cluster_id):
-        raise UnfinishedError(
-            f"operation {record.operation_id} on this cluster is not finished",
-            hint=wiring.app.command_line("resume", record.operation_id),
-        )
-
-
-def confirm(question: str, force: bool) -> None:
-    """Ask, unless forced; without a terminal to ask on, say which option is missing."""
-    if force:
-        return
-    if not sys.stdin.isatty():
-        raise ConfigError(
-            "there is no terminal to confirm on; nothing was changed",
-            hint="add --force",
-            code="NOT_CONFIRMED",
-        )
-    if not click.confirm(question, err=True):
-        raise ConfigError("not confirmed; nothing was changed", code="NOT_CONFIRMED")
-
-
-def _run(wiring: Wiring, change: Change, findings: tuple[Finding, ...]) -> Result:
-    operation_id = new_operation_id(change, wiring.clock)
-    with reporter() as progress:
-        operation = wiring.operation(operation_id, change, progress, findings)
-        path = wiring.journal_path(operation_id)
-        return operation.run(lambda before: begin_journal(path, operation, before, wiring.mirror))
-
-
-def _dry_run(wiring: Wiring, change: Change, seen: Observation) -> Result:
-    with reporter() as progress:
-        return dry_run(change, seen, wiring.app.policy, wiring.clock, progress)
-
-
-def _blocked(app: App, change: Change, began: float, findings: tuple[Finding, ...]) -> Result:
-    first = blockers(findings)[0]
-    error = PreflightError(
-        f"{len(blockers(findings))} finding(s) stand in the way; nothing was changed",
-        hint=f"{first.remedy}; then: {app.command_line('preflight')}",
-    )
-    return Result(change.verb, "blocked", began, time.time() - began, findings=findings, error=error)
+    return carry_out(app, lambda _, etcd: cycle_of(etcd, names), force=force, dry_run=dry_run)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from patroni_etcd_reconfig.cli.app import App
-from patroni_etcd_reconfig.cli.cycle import named_cycle
 from patroni_etcd_reconfig.cli.output import accept_option, format_option, show_data, show_findings, tsv
+from patroni_etcd_reconfig.cli.running import named
 from patroni_etcd_reconfig.cli.wiring import Wiring
+from patroni_etcd_reconfig.core.changes import cycle_of
 from patroni_etcd_reconfig.core.findings import Finding, blockers
 from patroni_etcd_reconfig.core.preflight import examine
 from patroni_etcd_reconfig.errors import ExitCode
@@ -22,7 +23,7 @@ def command(app: App, names: tuple[str, ...]) -> int:
     """Show every finding that a cycle of the named members, or of all, would meet; exit 3 on a blocker."""
     wiring = Wiring(app)
     seen = wiring.observe()
-    findings = examine(seen, named_cycle(seen.etcd, names), app.policy)
+    findings = examine(seen, named(lambda _, etcd: cycle_of(etcd, names), wiring, seen.etcd), app.policy)
     _show(app, findings)
     return int(ExitCode.BLOCKED if blockers(findings) else ExitCode.DONE)
 

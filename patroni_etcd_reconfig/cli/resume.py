@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from patroni_etcd_reconfig.cli.app import App
-from patroni_etcd_reconfig.cli.cycle import confirm
 from patroni_etcd_reconfig.cli.output import accept_option, format_option
 from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.cli.progress import reporter
+from patroni_etcd_reconfig.cli.running import confirm
 from patroni_etcd_reconfig.cli.summary import show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
+from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.engine.journal import Record, reopen
 from patroni_etcd_reconfig.engine.result import Result
@@ -29,17 +30,18 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
     wiring = Wiring(app)
     seen = wiring.observe()
     open_ones = find_unfinished(app.state_dir, wiring.mirror, seen.etcd.cluster_id)
-    record = _choose(open_ones, operation_id)
+    record = choose(open_ones, operation_id)
     if record is None:
         click.echo("Nothing to resume.", err=True)
         return 0
     seen = wiring.observer.observe(record.progress)
     click.echo(show_plan(make_plan(seen, record.change), seen), err=True)
     confirm(f"Are you sure you want to go on with {record.operation_id}?", force)
-    return show_result(app, _run(wiring, record))
+    return show_result(app, run_record(wiring, record, record.change))
 
 
-def _choose(records: list[Record], operation_id: str | None) -> Record | None:
+def choose(records: list[Record], operation_id: str | None) -> Record | None:
+    """Return the named operation, or the newest; ConfigError lists those there are."""
     if operation_id is None:
         return records[0] if records else None
     for record in records:
@@ -53,10 +55,11 @@ def _choose(records: list[Record], operation_id: str | None) -> Record | None:
     )
 
 
-def _run(wiring: Wiring, record: Record) -> Result:
+def run_record(wiring: Wiring, record: Record, change: Change, *, goal: str = "done") -> Result:
+    """Go on under the journal of an earlier run, with its change or with what ends it."""
     path = wiring.journal_path(record.operation_id)
     fetch(path, record.operation_id, wiring.mirror)
     journal = reopen(path, wiring.clock, wiring.mirror)
     with reporter() as progress:
-        operation = wiring.operation(record.operation_id, record.change, progress)
+        operation = wiring.operation(record.operation_id, change, progress, goal=goal)
         return operation.run(lambda _: journal, wait_for_lock=True)

@@ -47,7 +47,12 @@ class Wiring:
         return self.app.state_dir / "operations" / f"{operation_id}.jsonl"
 
     def operation(
-        self, operation_id: str, change: Change, reporter: Reporter, findings: tuple[Finding, ...] = ()
+        self,
+        operation_id: str,
+        change: Change,
+        reporter: Reporter,
+        findings: tuple[Finding, ...] = (),
+        goal: str = "done",
     ) -> Operation:
         """Return the operation, ready to run."""
         return Operation(
@@ -64,6 +69,7 @@ class Wiring:
             flush_copies=self.mirror.flush,
             resume_hint=self.app.command_line("resume"),
             findings=findings,
+            goal=goal,
         )
 
     def _etcd(self, *, connections: bool = False) -> EtcdView:
@@ -74,7 +80,7 @@ class Wiring:
     def _patroni(self) -> tuple[PatroniCluster, ...]:
         return self.observer.look_at_patroni(self.roster.seen)
 
-    def _world(self, record: Record) -> World:
+    def _world(self, record: Record, change: Change) -> World:
         verification = Verification(
             self.roster,
             self.app.policy,
@@ -82,9 +88,10 @@ class Wiring:
             self._etcd,
             self._patroni,
             lambda: record.last_change_at,
+            frozenset(change.subjects) if change.as_learners else frozenset(),
         )
         actions = self._actions(record, verification)
-        return RealWorld(self.observer, self.roster, record.change, actions.act)
+        return RealWorld(self.observer, self.roster, change, actions.act)
 
     def _actions(self, record: Record, verification: Verification) -> Actions:
         policy, clock, operation_id = self.app.policy, self.clock, record.operation_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, format_id
 
@@ -43,6 +43,9 @@ class Reshape:
     joiners: tuple[Seat, ...] = ()
     others: tuple[MemberRef, ...] = ()
     as_learners: bool = False  # joiners stay learners
+    restarts: tuple[MemberRef, ...] = ()  # of the others: to be restarted with the data they have
+    stepping_down: MemberRef | None = None  # of the others: must not lead
+    successor: Seat | None = None  # who should lead instead; None = the most caught-up voter
 
     @property
     def size_before(self) -> int:
@@ -57,7 +60,8 @@ class Reshape:
     @property
     def subjects(self) -> tuple[str, ...]:
         """Return the names of all nodes that are touched, each once."""
-        names = [*(victim.name for victim in self.victims), *(seat.name for seat in self.joiners)]
+        refs = (*self.victims, *self.restarts, *((self.stepping_down,) if self.stepping_down else ()))
+        names = [*(ref.name for ref in refs), *(seat.name for seat in self.joiners)]
         return tuple(dict.fromkeys(names))
 
 
@@ -121,6 +125,33 @@ def equality_with(etcd: EtcdView, seats: tuple[Seat, ...]) -> Reshape:
     voting = {url for view in etcd.voters for url in view.member.peer_urls}
     joiners = tuple(seat for seat in seats if not voting & set(seat.peer_urls))
     return _reshape("apply", etcd, victims, joiners)
+
+
+def restart_of(etcd: EtcdView, names: tuple[str, ...]) -> Reshape:
+    """Return the rolling restart of the named members, or of all."""
+    everyone = _reshape("restart", etcd, (), ())
+    return replace(everyone, restarts=_refs(etcd, names) if names else everyone.others)
+
+
+def leader_move(etcd: EtcdView, name: str | None) -> Reshape:
+    """Return the move of leadership off the leader of now, to the named voter or to the best one.
+
+    Raises UnknownMemberError when there is no leader or no such member.
+    """
+    if etcd.leader is None:
+        raise UnknownMemberError("leader")
+    target = find_member(etcd, name).member if name else None
+    leader = None if target and target.id == etcd.leader_id else reference(etcd.leader.member)
+    successor = Seat(target.name, target.peer_urls) if target else None
+    return replace(_reshape("move-leader", etcd, (), ()), stepping_down=leader, successor=successor)
+
+
+def abort_of(etcd: EtcdView, begun: Reshape) -> Reshape:
+    """Return what brings a begun change to a safe end: its half-joined learners are removed again."""
+    seats = {url for seat in begun.joiners for url in seat.peer_urls}
+    before = {ref.id for ref in (*begun.victims, *begun.others)}
+    half = [v for v in etcd.learners if seats & set(v.member.peer_urls) and v.id not in before]
+    return _reshape("abort", etcd, tuple(reference(view.member) for view in half), ())
 
 
 def _refs(etcd: EtcdView, keys: Iterable[str]) -> tuple[MemberRef, ...]:

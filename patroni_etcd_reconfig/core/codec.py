@@ -35,6 +35,9 @@ def encode_change(change: Change) -> dict[str, Any]:
         "joiners": [_encode_ref(asdict(seat)) for seat in change.joiners],
         "others": [_encode_ref(asdict(ref)) for ref in change.others],
         "as_learners": change.as_learners,
+        "restarts": [_encode_ref(asdict(ref)) for ref in change.restarts],
+        "stepping_down": _encode_ref(asdict(change.stepping_down)) if change.stepping_down else None,
+        "successor": _encode_ref(asdict(change.successor)) if change.successor else None,
     }
 
 
@@ -47,17 +50,24 @@ def decode_change(data: Mapping[str, Any]) -> Change:
         tuple(_seat(item) for item in data["joiners"]),
         tuple(_member(item) for item in data["others"]),
         bool(data["as_learners"]),
+        tuple(_member(item) for item in data["restarts"]),
+        _member(data["stepping_down"]) if data["stepping_down"] else None,
+        _seat(data["successor"]) if data["successor"] else None,
     )
 
 
-def _encode_ref(value: Mapping[str, Any]) -> dict[str, Any]:
+def _encode_ref(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
     return {
         key: format_id(item) if key == "id" else list(item) if isinstance(item, tuple) else item
         for key, item in value.items()
     }
 
 
-def _decode_ref(value: Mapping[str, Any]) -> MemberRef | Seat:
+def _decode_ref(value: Mapping[str, Any] | None) -> MemberRef | Seat | None:
+    if value is None:
+        return None
     return _member(value) if "id" in value else _seat(value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.changes import Change, MemberRef
 from patroni_etcd_reconfig.core.findings import Finding, accepted, blocker
 from patroni_etcd_reconfig.core.model import (
     EtcdView,
@@ -21,6 +21,7 @@ from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     PromoteLearner,
     RemoveMember,
+    RestartMember,
     SetDataAside,
     StartMember,
     Step,
@@ -124,8 +125,8 @@ def check_alarms(etcd: EtcdView) -> Iterator[Finding]:
 
 def _check_effect(seen: Observation, step: Step) -> Iterator[Finding]:
     """What the step itself must find: laws 2 and 3, and a learner that may be promoted."""
-    if isinstance(step, RemoveMember):
-        yield from _check_removal(seen.etcd, step)
+    if isinstance(step, (RemoveMember, RestartMember)):
+        yield from _check_removal(seen.etcd, step.member)
     elif isinstance(step, PromoteLearner):
         view = seen.etcd.by_peer_urls(step.seat.peer_urls)
         if view is None or view.health is not Health.HEALTHY:
@@ -140,8 +141,8 @@ def _check_effect(seen: Observation, step: Step) -> Iterator[Finding]:
         yield _membership_changed(seen.etcd.learners[0], "is a learner already; etcd allows one at a time")
 
 
-def _check_removal(etcd: EtcdView, step: RemoveMember) -> Iterator[Finding]:
-    member, view = step.member, etcd.by_id(step.member.id)
+def _check_removal(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
+    view = etcd.by_id(member.id)
     if view and not view.member.is_learner and not survives_without(etcd, member.id):
         left = len(etcd.voters) - 1
         healthy = sum(other.id != member.id for other in etcd.healthy_voters)
@@ -165,7 +166,7 @@ def _check_removal(etcd: EtcdView, step: RemoveMember) -> Iterator[Finding]:
 def _check_node(seen: Observation, step: Step, change: Change) -> Iterator[Finding]:
     """A member that comes back on its seat needs a node that can be controlled before it is removed."""
     in_place = isinstance(step, RemoveMember) and step.member.seat in change.joiners
-    if not (in_place or isinstance(step, (SetDataAside, AddLearner, StartMember))):
+    if not (in_place or isinstance(step, (RestartMember, SetDataAside, AddLearner, StartMember))):
         return
     problem = node_problem(seen.nodes.get(subject(step)))
     if problem:

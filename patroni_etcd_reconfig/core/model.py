@@ -237,6 +237,7 @@ class Progress:
     snapshot: str = ""  # path of the verified snapshot of this operation
     settled: frozenset[int] = frozenset()  # ids of members this operation has proven settled
     joined: Mapping[int, float] = field(default_factory=dict)  # id -> when it was first seen connected
+    restarted: frozenset[int] = frozenset()  # ids of members this operation has restarted
     verified: bool = False
 
 

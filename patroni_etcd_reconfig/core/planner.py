@@ -18,6 +18,7 @@ from patroni_etcd_reconfig.core.steps import (
     AwaitSettled,
     PromoteLearner,
     RemoveMember,
+    RestartMember,
     SaveSnapshot,
     SetDataAside,
     StartMember,
@@ -57,7 +58,8 @@ def next_step(seen: Observation, change: Change) -> Step | None:
     """Return the step that comes next; None when all is done and verified."""
     if seen.progress.verified:
         return None
-    snapshot = None if seen.progress.snapshot else _snapshot_source(seen.etcd)
+    done = seen.progress.snapshot or change.verb == "move-leader"  # which changes no data and no member
+    snapshot = None if done else _snapshot_source(seen.etcd)
     if snapshot:
         return SaveSnapshot(_seat(snapshot))
     work = _work(seen, change)
@@ -89,6 +91,8 @@ def _work(seen: Observation, change: Change) -> Step | None:
         or _remove_dead(seen, change)
         or _add_joiner(seen, change)
         or _remove_healthy(seen, change)
+        or _restart(seen, change)
+        or _step_down(seen.etcd, change)
     )
 
 
@@ -179,6 +183,25 @@ def _remove_healthy(seen: Observation, change: Change) -> Step | None:
         return None
     ref = reference(victims[0].member)
     return TransferLeadership(ref) if ref.id == seen.etcd.leader_id else RemoveMember(ref)
+
+
+def _restart(seen: Observation, change: Change) -> Step | None:
+    """Followers first, the leader last: its leadership was moved before it is stopped."""
+    left = [ref for ref in change.restarts if ref.id not in seen.progress.restarted]
+    left.sort(key=lambda ref: ref.id == seen.etcd.leader_id)
+    if not left:
+        return None
+    movable = best_transferee(seen.etcd, left[0].id) is not None
+    return (
+        TransferLeadership(left[0])
+        if left[0].id == seen.etcd.leader_id and movable
+        else RestartMember(left[0])
+    )
+
+
+def _step_down(etcd: EtcdView, change: Change) -> Step | None:
+    leader = change.stepping_down
+    return TransferLeadership(leader, change.successor) if leader and leader.id == etcd.leader_id else None
 
 
 def _victims(etcd: EtcdView, change: Change) -> list[MemberView]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from patroni_etcd_reconfig.core.model import EtcdView
+from patroni_etcd_reconfig.core.model import EtcdView, MemberView
 
 
 def quorum(voters: int) -> int:
@@ -13,6 +13,17 @@ def quorum(voters: int) -> int:
 def failure_tolerance(etcd: EtcdView) -> int:
     """Return how many more healthy voters may fail before quorum is lost; negative when it is lost."""
     return len(etcd.healthy_voters) - quorum(len(etcd.voters))
+
+
+def is_linked(etcd: EtcdView, view: MemberView) -> bool:
+    """Tell whether a member and every healthy voter have live connections to each other, both ways.
+
+    One way is not enough: a member with a wrong peer URL reaches the others, and nobody reaches it. A
+    member whose connections are not known counts as connected.
+    """
+    others = [other for other in etcd.healthy_voters if other.id != view.id]
+    reaches = view.connected_to is None or {other.id for other in others} <= view.connected_to
+    return reaches and all(other.connected_to is None or view.id in other.connected_to for other in others)
 
 
 def survives_without(etcd: EtcdView, member_id: int) -> bool:

@@ -20,6 +20,7 @@ from patroni_etcd_reconfig.core.steps import (
     AwaitSettled,
     PromoteLearner,
     RemoveMember,
+    RestartMember,
     SaveSnapshot,
     SetDataAside,
     StartMember,
@@ -34,8 +35,12 @@ def apply_step(seen: Observation, step: Step) -> Observation:
     if isinstance(step, (SaveSnapshot, AwaitSettled, Verify)):
         return _note(seen, step)
     if isinstance(step, TransferLeadership):
-        target = best_transferee(seen.etcd, step.source.id)
+        wanted = seen.etcd.by_peer_urls(step.target.peer_urls) if step.target else None
+        target = wanted or best_transferee(seen.etcd, step.source.id)
         return replace(seen, etcd=replace(seen.etcd, leader_id=target.id if target else None))
+    if isinstance(step, RestartMember):
+        restarted = seen.progress.restarted | {step.member.id}
+        return replace(seen, progress=replace(seen.progress, restarted=restarted))
     if isinstance(step, SetDataAside):
         return _with_node(seen, step.seat.name, active=False, data=None)
     return _change_members(seen, step)

@@ -27,6 +27,14 @@ class TransferLeadership:
     """Move raft leadership off a member before it is touched (law 3)."""
 
     source: MemberRef
+    target: Seat | None = None  # None = the healthy voter that is most caught up
+
+
+@dataclass(frozen=True)
+class RestartMember:
+    """Stop a member and start it again with the data and the configuration it has."""
+
+    member: MemberRef
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ Step = (
     SaveSnapshot
     | AwaitSettled
     | TransferLeadership
+    | RestartMember
     | RemoveMember
     | SetDataAside
     | AddLearner
@@ -90,7 +99,7 @@ def subject(step: Step) -> str:
         return step.through.name
     if isinstance(step, TransferLeadership):
         return step.source.name
-    return step.member.name if isinstance(step, RemoveMember) else step.seat.name
+    return step.member.name if isinstance(step, (RemoveMember, RestartMember)) else step.seat.name
 
 
 def describe(step: Step) -> str:
@@ -100,7 +109,10 @@ def describe(step: Step) -> str:
     if isinstance(step, AwaitSettled):
         return f"wait until {step.seat.name} is settled"
     if isinstance(step, TransferLeadership):
-        return f"move leadership off {step.source.name}"
+        to = f" to {step.target.name}" if step.target else ""
+        return f"move leadership off {step.source.name}{to}"
+    if isinstance(step, RestartMember):
+        return f"restart {step.member.name}"
     if isinstance(step, RemoveMember):
         return f"remove {step.member.name} ({step.member.id:x})"
     if isinstance(step, SetDataAside):
@@ -127,7 +139,9 @@ def changes_membership(step: Step) -> bool:
 
 def touches_etcd(step: Step) -> bool:
     """Tell whether the step can be felt by clients of etcd: those wait for Patroni to be calm (law 4)."""
-    return changes_membership(step) or isinstance(step, (TransferLeadership, StartMember, SetDataAside))
+    return changes_membership(step) or isinstance(
+        step, (TransferLeadership, RestartMember, StartMember, SetDataAside)
+    )
 
 
 def worst_write_gap(step: Step) -> float:

@@ -17,12 +17,14 @@ from patroni_etcd_reconfig.core.changes import MemberRef, Seat
 from patroni_etcd_reconfig.core.closed import assert_never
 from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, Observation, Progress, format_id
 from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.quorum import is_linked
 from patroni_etcd_reconfig.core.simulate import best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     AwaitSettled,
     PromoteLearner,
     RemoveMember,
+    RestartMember,
     SaveSnapshot,
     SetDataAside,
     StartMember,
@@ -78,11 +80,13 @@ class Actions:
         if isinstance(step, SaveSnapshot):
             return self._save_snapshot(step, seen)
         if isinstance(step, TransferLeadership):
-            return self._transfer(step.source)
+            return self._transfer(step)
         if isinstance(step, RemoveMember):
             return self._remove(step.member)
         if isinstance(step, SetDataAside):
             return self._set_aside(step.seat)
+        if isinstance(step, RestartMember):
+            return self.joining.restart(step.member)
         return self._act_on_new_member(step)
 
     def _act_on_new_member(
@@ -107,13 +111,16 @@ class Actions:
         name = f"{format_id(seen.etcd.cluster_id)}-{self.operation_id}.db"
         return save_snapshot(self.roster.of(view, self.policy.step_timeout), self.snapshots / name)
 
-    def _transfer(self, source: MemberRef) -> Facts:
-        etcd = self.observe_etcd()
-        target = best_transferee(etcd, source.id)
+    def _transfer(self, step: TransferLeadership) -> Facts:
+        etcd, source = self.observe_etcd(), step.source
         if etcd.leader_id != source.id:
             return {}
-        if target is None:
-            raise StepFailedError("no healthy voter can take the lead", hint="patronictl-etcd status")
+        target = best_transferee(etcd, source.id)
+        if step.target:
+            target = etcd.by_peer_urls(step.target.peer_urls)
+        if target is None or target not in etcd.healthy_voters:
+            who = step.target.name if step.target else "no other voter"
+            raise StepFailedError(f"{who} is not healthy and can't lead", hint="patronictl-etcd status")
         self.roster.leader(self.policy.step_timeout).transfer_leadership(target.id)
         moved = lambda: self._leader_other_than(source.id)  # noqa: E731
         leader = wait_until(
@@ -205,9 +212,8 @@ class Actions:
         def probe() -> MemberView | None:
             etcd = self.observe_links()
             view = etcd.by_peer_urls(seat.peer_urls)
-            voters = {v.id for v in etcd.voters if view and v.id != view.id}
             sound = view in etcd.healthy_voters and not view.member.is_learner
-            linked = view is not None and (view.connected_to is None or voters <= view.connected_to)
+            linked = view is not None and is_linked(etcd, view)
             return view if sound and linked and same_hashes(self.roster, etcd) else None
 
         what = f"{seat.name} to be in sync and connected to every voter"

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from patroni_etcd_reconfig.clock import wait_until
-from patroni_etcd_reconfig.core.changes import Seat
-from patroni_etcd_reconfig.core.model import EtcdView, MemberView, format_id
+from patroni_etcd_reconfig.core.changes import MemberRef, Seat
+from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, format_id
 from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.quorum import is_linked
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import (
@@ -43,24 +44,39 @@ class Joining:
         """Configure and start the seat's learner; return once it is published and connected to all."""
         node = self.nodes[seat.name]
         etcd = self.observe_etcd()
-        node.write_config(
-            {
-                "name": seat.name,
-                "initial-cluster": initial_cluster(etcd, seat),
-                "initial-cluster-state": "existing",
-            },
-            self.operation_id,
-        )
+        node.write_config(joining_settings(node, etcd, seat), self.operation_id)
         if not node.look().service_active:
             node.start()
         view = wait_until(
             _Arrival(self, seat, node).look,
-            what=f"{seat.name} to join as a learner and connect to every voter (see its etcd log)",
+            what=f"{seat.name} to join as a learner, with live connections from and to every voter: "
+            f"look at its etcd log, and whether the others reach its peer URL {seat.peer_urls[0]}",
             seconds=self.policy.step_timeout,
             clock=self.clock,
             pause=0.03,
         )
         return {"joined": format_id(view.id), "joined_at": self.clock.wall()}
+
+    def restart(self, member: MemberRef) -> Facts:
+        """Stop and start a member; returns once it is healthy, caught up and connected again."""
+        node = self.nodes[member.name]
+        node.stop()
+        node.start()
+        wait_until(
+            lambda: self._is_back(member.id),
+            what=f"{member.name} to be healthy and connected again: look at its etcd log",
+            seconds=self.policy.step_timeout,
+            clock=self.clock,
+            pause=0.03,
+        )
+        return {"restarted": format_id(member.id)}
+
+    def _is_back(self, member_id: int) -> bool:
+        etcd = self.observe_links()
+        view = etcd.by_id(member_id)
+        lag, _ = _lag(etcd, view)
+        near = lag is not None and lag <= self.policy.max_learner_lag
+        return view is not None and near and view.health is Health.HEALTHY and is_linked(etcd, view)
 
     def promote(self, seat: Seat) -> Facts:
         """Promote once the learner answers itself and is close to the leader, twice; wait until it votes."""
@@ -81,21 +97,9 @@ class Joining:
 
     def _await_sync(self, seat: Seat) -> None:
         """etcd's own rule, a ratio of indexes, lets a stopped learner through: ours is stricter."""
-        best, since, good = -1, self.clock.monotonic(), 0
-        while good < 2:
-            etcd = self.observe_etcd()
-            lag, applied = _lag(etcd, seat)
-            good = good + 1 if lag is not None and lag <= self.policy.max_learner_lag else 0
-            if applied > best:
-                best, since = applied, self.clock.monotonic()
-            if self.clock.monotonic() - since > self.policy.learner_stall:
-                raise StepFailedError(
-                    f"learner {seat.name} made no progress for {self.policy.learner_stall:.0f} s, "
-                    f"{'it does not answer' if lag is None else f'{lag} entries behind the leader'}",
-                    hint=f"look at the etcd log of {seat.name}; then: patronictl-etcd resume",
-                    code="LEARNER_STALLED",
-                )
-            self.clock.sleep(SYNC_PAUSE if good < 2 else 0.0)
+        watch = _Catching(seat.name, self.policy, self.clock.monotonic())
+        while not watch.look(self.observe_links(), seat, self.clock.monotonic()):
+            self.clock.sleep(SYNC_PAUSE)
 
     def _try_promotion(self, seat: Seat) -> bool:
         view = self.observe_etcd().by_peer_urls(seat.peer_urls)
@@ -136,9 +140,7 @@ class _Arrival:
         if view.status is None or view.status.member_id != view.id:
             self._keep_running(view)
             return None
-        voters = {other.id for other in etcd.voters if other.id != view.id}
-        linked = view.connected_to is None or voters <= view.connected_to
-        return view if view.member.started and linked else None
+        return view if view.member.started and is_linked(etcd, view) else None
 
     def _keep_running(self, view: MemberView) -> None:
         clock = self.joining.clock
@@ -158,6 +160,54 @@ class _Arrival:
         self.node.start()
 
 
+@dataclass
+class _Catching:
+    """Watches a learner catch up: close to the leader and connected both ways, in two looks in a row."""
+
+    name: str
+    policy: Policy
+    progressed_at: float
+    best: int = -1
+    good: int = 0
+
+    def look(self, etcd: EtcdView, seat: Seat, now: float) -> bool:
+        """Return True when it may vote; raises StepFailedError when it makes no progress any more."""
+        view = etcd.by_peer_urls(seat.peer_urls)
+        lag, applied = _lag(etcd, view)
+        near = lag is not None and lag <= self.policy.max_learner_lag
+        linked = view is not None and is_linked(etcd, view)
+        self.good = self.good + 1 if near and linked else 0
+        if applied > self.best and not (near and not linked):  # the link is all that is still missing
+            self.best, self.progressed_at = applied, now
+        if now - self.progressed_at > self.policy.learner_stall:
+            raise self._stalled(lag, linked)
+        return self.good >= 2
+
+    def _stalled(self, lag: int | None, linked: bool) -> StepFailedError:
+        behind = "it does not answer" if lag is None else f"{lag} entries behind the leader"
+        reached = "" if linked else ", and the others can't reach it on its peer URL"
+        return StepFailedError(
+            f"learner {self.name} made no progress for {self.policy.learner_stall:.0f} s: {behind}{reached}",
+            hint=f"look at the etcd log of {self.name} and at its peer URL; then: patronictl-etcd resume",
+            code="LEARNER_STALLED",
+        )
+
+
+def joining_settings(node: NodeControl, etcd: EtcdView, seat: Seat) -> dict[str, str]:
+    """Return what the node's configuration must say to join; where it listens, only if it does not say."""
+    peer, client = ",".join(seat.peer_urls), ",".join(node.client_urls)
+    wanted = {"initial-advertise-peer-urls": peer, "advertise-client-urls": client}
+    listening = {"listen-peer-urls": peer, "listen-client-urls": client}
+    present = node.settings()
+    missing = {flag: url for flag, url in listening.items() if flag not in present}
+    return {
+        **{flag: url for flag, url in (wanted | missing).items() if url},
+        "name": seat.name,
+        "initial-cluster": initial_cluster(etcd, seat),
+        "initial-cluster-state": "existing",
+    }
+
+
 def initial_cluster(etcd: EtcdView, seat: Seat) -> str:
     """Return `--initial-cluster` from the live list: it must name exactly the members there are.
 
@@ -168,9 +218,9 @@ def initial_cluster(etcd: EtcdView, seat: Seat) -> str:
     )
 
 
-def _lag(etcd: EtcdView, seat: Seat) -> tuple[int | None, int]:
-    """Return how many raft entries the seat's member is behind the leader, and its applied index."""
-    view, leader = etcd.by_peer_urls(seat.peer_urls), etcd.leader
+def _lag(etcd: EtcdView, view: MemberView | None) -> tuple[int | None, int]:
+    """Return how many raft entries a member is behind the leader, and its applied index."""
+    leader = etcd.leader
     if view is None or view.status is None or leader is None or leader.status is None:
         return None, -1
     applied = view.status.raft_applied_index

@@ -48,7 +48,7 @@ class Record:
     baseline: Mapping[str, Any] = field(default_factory=dict)
     steps: list[StepRecord] = field(default_factory=list)
     progress: Progress = field(default_factory=Progress)
-    state: str = "running"  # running, done, failed, blocked, interrupted
+    state: str = "running"  # running, done, failed, blocked, interrupted, aborted
     touched: bool = False  # whether a step that changes something was begun
     measured: dict[str, float] = field(default_factory=dict)
     last_change_at: float = 0.0  # wall time at which the last step that touches etcd ended
@@ -56,7 +56,7 @@ class Record:
     @property
     def finished(self) -> bool:
         """True when nothing is left to resume: done, or stopped before anything was changed."""
-        return self.state == "done" or not self.touched
+        return self.state in ("done", "aborted") or not self.touched
 
 
 class Journal:
@@ -202,8 +202,9 @@ def _advance(progress: Progress, facts: Mapping[str, Any]) -> Progress:
     if "joined" in facts:
         joined[int(facts["joined"], 16)] = float(facts["joined_at"])
     settled = progress.settled | ({int(facts["settled"], 16)} if "settled" in facts else set())
+    restarted = progress.restarted | ({int(facts["restarted"], 16)} if "restarted" in facts else set())
     snapshot = str(facts.get("snapshot", progress.snapshot))
-    return Progress(snapshot, settled, joined, bool(facts.get("verified", progress.verified)))
+    return Progress(snapshot, settled, joined, restarted, bool(facts.get("verified", progress.verified)))
 
 
 def _step(entry: Mapping[str, Any]) -> Step:

@@ -32,7 +32,7 @@ def new_operation_id(change: Change, clock: Clock) -> str:
 
 @dataclass
 class Operation:
-    """The parts of one run. `world_for` makes the real world once the journal's record is known."""
+    """The parts of one run. `world_for` makes the real world once the journal is open."""
 
     operation_id: str
     change: Change
@@ -41,12 +41,13 @@ class Operation:
     reporter: Reporter
     lock: Lock
     sentinel: Sentinel
-    world_for: Callable[[Record], World]
+    world_for: Callable[[Record, Change], World]
     observe: Callable[[], Observation]
     observe_patroni: Callable[[], tuple[PatroniCluster, ...]]
     flush_copies: Callable[[], None]
     resume_hint: str
     findings: tuple[Finding, ...] = ()  # what preflight found and let pass
+    goal: str = "done"  # the state that a run without error ends in; `aborted` for an abort
 
     def run(self, open_journal: Callable[[Observation], Journal], *, wait_for_lock: bool = False) -> Result:
         """Carry the change out and return what came of it; raises only before the journal is open."""
@@ -63,7 +64,7 @@ class Operation:
 
     def _run_watched(self, journal: Journal) -> Result:
         error, findings = self._attempt(journal)
-        state = _state(error)
+        state = _state(error, self.goal)
         try:
             measured = self.sentinel.stop().as_dict()
             if error is None:
@@ -71,10 +72,10 @@ class Operation:
             journal.end(state, measured)
         except ReconfigError as late:
             error, state = error or late, "failed"
-        if error and state != "done" and not error.hint.endswith("resume"):
+        if error and state != self.goal and not error.hint.endswith("resume"):
             error.hint = f"{error.hint}; then: {self.resume_hint}" if error.hint else self.resume_hint
         record = journal.record
-        shown = "failed" if error and state == "done" else state
+        shown = "failed" if error and state == self.goal else state
         seconds = self.clock.wall() - record.started_at
         found = (*self.findings, *findings)
         return Result(
@@ -83,7 +84,7 @@ class Operation:
 
     def _attempt(self, journal: Journal) -> tuple[ReconfigError | None, tuple[Finding, ...]]:
         engine = Engine(
-            self.world_for(journal.record),
+            self.world_for(journal.record, self.change),
             journal,
             self.policy,
             self.clock,
@@ -114,9 +115,9 @@ class Operation:
         )
 
 
-def _state(error: ReconfigError | None) -> str:
+def _state(error: ReconfigError | None, goal: str = "done") -> str:
     if error is None:
-        return "done"
+        return goal
     if isinstance(error, InterruptedOperationError):
         return "interrupted"
     return "blocked" if isinstance(error, BlockedError) else "failed"

@@ -17,11 +17,16 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 def find_unfinished(state_dir: Path, mirror: Mirror, cluster_id: int) -> list[Record]:
     """Return the unfinished operations on this cluster, newest first."""
+    records = all_records(state_dir, mirror)
+    return [r for r in records if not r.finished and r.change.cluster_id == cluster_id]
+
+
+def all_records(state_dir: Path, mirror: Mirror) -> list[Record]:
+    """Return every operation that is known here or in etcd, newest first."""
     local = {record.operation_id: record for record in _local(state_dir)}
     remote = {record.operation_id: record for record in _remote(mirror)}
     records = {**remote, **local}.values()  # the file is ahead of its copy
-    open_ones = [r for r in records if not r.finished and r.change.cluster_id == cluster_id]
-    return sorted(open_ones, key=lambda record: record.started_at, reverse=True)
+    return sorted(records, key=lambda record: record.started_at, reverse=True)
 
 
 def fetch(path: Path, operation_id: str, mirror: Mirror) -> None:

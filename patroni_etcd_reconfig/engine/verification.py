@@ -33,6 +33,7 @@ class Verification:
     observe_etcd: Callable[[], EtcdView]
     observe_patroni: Callable[[], tuple[PatroniCluster, ...]]
     last_change: Callable[[], float]
+    learners: frozenset[str] = frozenset()  # names of members that are meant to stay learners
 
     def verify(self) -> Facts:
         """Return when all holds; raises NotVerifiedError that names what does not, after a bounded wait.
@@ -57,8 +58,8 @@ class Verification:
 
     def _sound(self) -> bool:
         etcd = self.observe_etcd()
-        complete = etcd.linearizable and not etcd.learners
-        return complete and len(etcd.healthy_voters) == len(etcd.members) and same_hashes(self.roster, etcd)
+        complete = etcd.linearizable and {v.member.name for v in etcd.learners} <= self.learners
+        return complete and len(etcd.healthy_voters) == len(etcd.voters) and same_hashes(self.roster, etcd)
 
     def _renewed(self, since: float, revision: int) -> bool:
         """A lease tells whole seconds only; a write of `status`, which follows a renewal, tells sooner."""

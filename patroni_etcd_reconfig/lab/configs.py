@@ -62,12 +62,13 @@ def inventory(layout: Layout, probe_interval: float) -> str:
         "manager": "command",
         "commands": {verb: f"{script} {{name}} {verb}" for verb in ("start", "stop", "is_active")},
     }
-    members = {f"n{i}": _member(layout, i) for i in NODES}
+    members = {f"n{i}": member(layout, i) for i in NODES}
     policy = {"state_dir": str(layout.state_dir), "probe_interval": probe_interval}
     return _yaml({"etcd": {"defaults": defaults, "members": members}, "policy": policy})
 
 
-def _member(layout: Layout, i: int) -> dict[str, str]:
+def member(layout: Layout, i: int) -> dict[str, str]:
+    """Return etcd member i's entry in the inventory."""
     return {
         "host": layout.address(i),
         "config_file": str(layout.etcd_env(i)),

@@ -30,8 +30,8 @@ def etcd_only(
         start_members(layout)
         yield layout
     finally:
-        for i in NODES:
-            run_service(layout, f"n{i}", "stop")
+        for pid_file in sorted((root / "pids").glob("etcd-*.pid")):
+            run_service(layout, pid_file.stem.removeprefix("etcd-"), "stop")
 
 
 def start_members(layout: Layout) -> None:

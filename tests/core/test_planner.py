@@ -10,12 +10,15 @@ import pytest
 from patroni_etcd_reconfig.core.changes import (
     Reshape,
     Seat,
+    abort_of,
     addition_of,
     cycle_of,
     equality_with,
+    leader_move,
     promotion_of,
     removal_of,
     replacement_of,
+    restart_of,
 )
 from patroni_etcd_reconfig.core.invariants import check_invariants
 from patroni_etcd_reconfig.core.model import DataDir, NodeView, Observation, Progress
@@ -300,3 +303,41 @@ def test_a_member_without_a_name_is_removed_by_its_id() -> None:
     change = removal_of(start.etcd, ("99",))
     assert [ref.id for ref in change.victims] == [0x99]
     assert len(_apply_all(start, change).etcd.members) == 2
+
+
+def test_a_rolling_restart_takes_followers_first_and_the_leader_last_after_a_transfer() -> None:
+    start = seen(voters(3, leader="a"))
+    change = restart_of(start.etcd, ())
+    states = list(_states(start, change))
+    assert _names(states[0][1]) == [
+        "SaveSnapshot b",
+        *("RestartMember b", "RestartMember c", "TransferLeadership a", "RestartMember a", "Verify"),
+    ]
+    for done, (_, rest) in enumerate(states):
+        assert rest == states[0][1][done:]
+
+
+def test_leadership_moves_to_the_named_voter_without_a_snapshot() -> None:
+    start = seen(voters(3))
+    steps = make_plan(start, leader_move(start.etcd, "c")).steps
+    assert _names(steps) == ["TransferLeadership a", "Verify"]
+    assert apply_step(start, steps[0]).etcd.leader_id == IDS["c"]
+
+
+def test_a_voter_that_leads_already_is_left_alone() -> None:
+    start = seen(voters(3))
+    assert _names(make_plan(start, leader_move(start.etcd, "a")).steps) == ["Verify"]
+
+
+def test_an_abort_removes_the_half_joined_learner_and_clears_its_node() -> None:
+    begun = cycle(voters(3), "c")
+    state = seen(etcd(voter("a"), voter("b"), learner("c")), progress=Progress("x"))
+    own = NodeView("c", service_active=True, data_present=True, data=DataDir(0xC1, 0x99))
+    state = replace(state, nodes={**state.nodes, "c": own})
+    steps = make_plan(state, abort_of(state.etcd, begun)).steps
+    assert _names(steps) == ["RemoveMember c", "SetDataAside c", "Verify"]
+
+
+def test_an_abort_leaves_a_learner_alone_that_was_there_before() -> None:
+    before = etcd(voter("a"), voter("b"), voter("c"), learner("d"))
+    assert abort_of(before, promotion_of(before, "d")).victims == ()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from patroni_etcd_reconfig.core.changes import leader_move, restart_of
 from patroni_etcd_reconfig.core.codec import (
     STEP_TYPES,
     decode_change,
@@ -34,10 +35,14 @@ def _begin(path: Path) -> Journal:
 
 
 def test_every_step_and_change_survives_the_journal() -> None:
-    assert {type(step).__name__ for step in STEPS} == set(STEP_TYPES)
-    for step in STEPS:
+    cluster = voters(3)
+    restart, move = restart_of(cluster, ()), leader_move(cluster, "b")
+    steps = [*STEPS, *make_plan(seen(cluster), restart).steps, *make_plan(seen(cluster), move).steps]
+    assert {type(step).__name__ for step in steps} == set(STEP_TYPES)
+    for step in steps:
         assert decode_step(json.loads(json.dumps(encode_step(step)))) == step
-    assert decode_change(json.loads(json.dumps(encode_change(CHANGE)))) == CHANGE
+    for change in (CHANGE, restart, move):
+        assert decode_change(json.loads(json.dumps(encode_change(change)))) == change
 
 
 def test_what_was_written_is_what_is_read_again(tmp_path: Path) -> None:

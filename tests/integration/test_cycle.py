@@ -116,7 +116,8 @@ STEP_LINES = {
 
 
 def test_every_kind_of_step_is_killed_in_some_test() -> None:
-    assert set(STEP_LINES) == {kind.__name__ for kind in Step.__args__}
+    elsewhere = {"RestartMember"}  # test_membership.py
+    assert set(STEP_LINES) | elsewhere == {kind.__name__ for kind in Step.__args__}
 
 
 @pytest.mark.parametrize("suffix", [" ...", ": done"], ids=["before", "after"])

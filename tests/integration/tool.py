@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from patroni_etcd_reconfig.adapters.etcd_client import Connector, EtcdClient
+from patroni_etcd_reconfig.lab import configs
 from patroni_etcd_reconfig.lab.etcd_only import etcd_only
 from patroni_etcd_reconfig.lab.layout import NODES, Layout
 
@@ -79,13 +82,31 @@ class Tool:
             out, err = process.communicate(timeout=60)
             return Outcome(process.returncode, out, said + err)
 
+    def plan_node(self, i: int) -> None:
+        """Prepare a further machine: its configuration file, and its entry in the inventory."""
+        self.layout.etcd_env(i).write_text(configs.etcd_env(self.layout, i))
+        inventory = yaml.safe_load(self.layout.inventory.read_text())
+        inventory["etcd"]["members"][f"n{i}"] = configs.member(self.layout, i)
+        self.layout.inventory.write_text(yaml.safe_dump(inventory, sort_keys=False))
+
+    def forget_node(self, i: int) -> None:
+        """Take a machine out of the inventory."""
+        inventory = yaml.safe_load(self.layout.inventory.read_text())
+        del inventory["etcd"]["members"][f"n{i}"]
+        self.layout.inventory.write_text(yaml.safe_dump(inventory, sort_keys=False))
+
     def client(self, i: int, timeout: float = 2.0) -> EtcdClient:
         """Return a client of member i."""
         return Connector()(self.layout.client_url(i), timeout)
 
+    def members(self) -> dict[str, dict[str, Any]]:
+        """Return the members by name, as status tells them."""
+        etcd = self.run("status", "-f", "json").json["etcd"]
+        return {member["name"]: member for member in etcd["members"]}
+
     def ids(self) -> dict[str, int]:
-        """Return the members' ids by name, as member 1 knows them."""
-        return {member.name: member.id for member in self.client(1).member_list().members}
+        """Return the members' ids by name."""
+        return {name: int(member["id"], 16) for name, member in self.members().items()}
 
     def leader(self) -> str:
         """Return the name of the raft leader."""

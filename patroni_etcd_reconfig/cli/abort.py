@@ -1,0 +1,60 @@
+"""`abort`: end an interrupted operation at a safe state instead of finishing it."""
+
+from __future__ import annotations
+
+import click
+
+from patroni_etcd_reconfig.cli.app import App
+from patroni_etcd_reconfig.cli.output import accept_option, format_option
+from patroni_etcd_reconfig.cli.planview import show_plan
+from patroni_etcd_reconfig.cli.resume import choose, run_record
+from patroni_etcd_reconfig.cli.running import confirm
+from patroni_etcd_reconfig.cli.summary import show_result
+from patroni_etcd_reconfig.cli.wiring import Wiring
+from patroni_etcd_reconfig.core.changes import Change, abort_of
+from patroni_etcd_reconfig.core.model import EtcdView
+from patroni_etcd_reconfig.core.planner import make_plan
+from patroni_etcd_reconfig.engine.unfinished import find_unfinished
+
+
+@click.command()
+@click.argument("operation_id", required=False)
+@format_option
+@accept_option
+@click.option("--force", is_flag=True, help="Do not ask for confirmation.")
+@click.pass_obj
+def command(app: App, operation_id: str | None, force: bool) -> int:
+    """End an interrupted operation at a safe state: a half-joined learner is removed again.
+
+    What is already replaced stays replaced: undoing a membership change is another dangerous change.
+    """
+    wiring = Wiring(app)
+    seen = wiring.observe()
+    record = choose(find_unfinished(app.state_dir, wiring.mirror, seen.etcd.cluster_id), operation_id)
+    if record is None:
+        click.echo("Nothing to abort.", err=True)
+        return 0
+    change = abort_of(seen.etcd, record.change)
+    seen = wiring.observer.observe(record.progress)
+    click.echo(show_plan(make_plan(seen, change), seen), err=True)
+    for line in what_stays(seen.etcd, record.change):
+        click.echo(line, err=True)
+    confirm(f"Are you sure you want to abort {record.operation_id}?", force)
+    return show_result(app, run_record(wiring, record, change, goal="aborted"))
+
+
+def what_stays(etcd: EtcdView, begun: Change) -> list[str]:
+    """Say what the aborted change leaves behind, and the command that goes on from there."""
+    lines = []
+    for victim in begun.victims:
+        successor = etcd.by_peer_urls(victim.peer_urls)
+        if etcd.by_id(victim.id) is None and (successor is None or successor.member.is_learner):
+            back = (
+                f"; to have it back: patronictl-etcd add {victim.name}"
+                if victim.seat in begun.joiners
+                else ""
+            )
+            lines.append(f"{victim.name} stays removed{back}")
+        elif etcd.by_id(victim.id):
+            lines.append(f"{victim.name} stays as it is")
+    return lines

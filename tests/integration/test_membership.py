@@ -1,0 +1,200 @@
+"""Every change of membership on real etcd: replace, add, remove, promote, apply."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from patroni_etcd_reconfig.lab.processes import running
+from tests.integration.etcd_servers import wait_until
+from tests.integration.tool import Outcome, Tool, tool_on
+
+pytestmark = pytest.mark.etcd
+ACCEPT = ("--accept", "HAZARD_CORRUPTION")
+
+
+@pytest.fixture
+def tool(tmp_path: Path, etcd_dir: Path) -> Iterator[Tool]:
+    """Give a fresh etcd of n1 to n3, with n4 and n5 as further machines."""
+    with tool_on(tmp_path, etcd_dir) as made:
+        made.plan_node(4)
+        made.plan_node(5)
+        yield made
+
+
+def _run(tool: Tool, *words: str) -> Outcome:
+    done = tool.run(*words, "--force", "-f", "json", *ACCEPT)
+    assert done.code == 0, done.err + done.out
+    assert done.json["operation"]["state"] == "done"
+    return done
+
+
+def _roles(tool: Tool) -> dict[str, str]:
+    return {name: member["role"] for name, member in tool.members().items()}
+
+
+def _voters(tool: Tool) -> set[str]:
+    members = tool.members()
+    assert {member["state"] for member in members.values()} == {"healthy"}
+    return {name for name, member in members.items() if member["role"] in ("leader", "voter")}
+
+
+def _runs(tool: Tool, i: int) -> bool:
+    return running(tool.layout.pid_file(f"etcd-n{i}")) is not None
+
+
+def test_a_healthy_leader_is_replaced_by_another_machine_without_losing_tolerance(tool: Tool) -> None:
+    victim = tool.leader()
+    done = _run(tool, "replace", victim, "--by", "n4")
+    assert [step["name"] for step in done.json["steps"]] == [
+        "SaveSnapshot",
+        *("AddLearner", "StartMember", "PromoteLearner", "AwaitSettled"),
+        *("TransferLeadership", "RemoveMember", "SetDataAside", "Verify"),
+    ]
+    assert _voters(tool) == {"n1", "n2", "n3", "n4"} - {victim}
+    assert not _runs(tool, int(victim[1:]))
+
+
+def test_a_dead_member_is_replaced_by_another_machine_by_removing_it_first(tool: Tool) -> None:
+    os.kill(tool.etcd_pid(3), signal.SIGKILL)
+    wait_until(lambda: sum(m["state"] == "healthy" for m in tool.members().values()) == 2, 10, "a quorum")
+    done = _run(tool, "replace", "n3", "--by", "n5")
+    names = [step["name"] for step in done.json["steps"]]
+    assert names.index("RemoveMember") < names.index("AddLearner")
+    assert _voters(tool) == {"n1", "n2", "n5"}
+
+
+def test_a_dead_member_with_lost_data_is_replaced_in_place(tool: Tool) -> None:
+    old = tool.ids()["n2"]
+    os.kill(tool.etcd_pid(2), signal.SIGKILL)
+    wait_until(lambda: sum(m["state"] == "healthy" for m in tool.members().values()) == 2, 10, "a quorum")
+    tool.layout.etcd_data(2).rename(tool.layout.root / "lost")
+    _run(tool, "replace", "n2")
+    assert _voters(tool) == {"n1", "n2", "n3"}
+    assert tool.ids()["n2"] != old
+
+
+def test_three_become_five_and_three_again_and_the_leader_may_go(tool: Tool) -> None:
+    _run(tool, "apply")
+    assert _voters(tool) == {"n1", "n2", "n3", "n4", "n5"}
+    leader = tool.leader()
+    other = next(name for name in ("n4", "n5") if name != leader)
+    _run(tool, "remove", leader, other)
+    assert _voters(tool) == {"n1", "n2", "n3", "n4", "n5"} - {leader, other}
+
+
+def test_apply_with_nothing_to_do_changes_nothing(tool: Tool) -> None:
+    tool.forget_node(4)
+    tool.forget_node(5)
+    before = tool.ids()
+    done = _run(tool, "apply")
+    assert not {step["name"] for step in done.json["steps"]} & {"RemoveMember", "AddLearner"}
+    assert tool.ids() == before
+
+
+def test_a_learner_stays_one_until_it_is_promoted(tool: Tool) -> None:
+    _run(tool, "add", "n4", "--learner")
+    assert _roles(tool)["n4"] == "learner"
+    refused = tool.run("add", "n5", "--force", "-f", "json", *ACCEPT)
+    assert refused.code == 3
+    assert "LEARNER_PRESENT" in [finding["code"] for finding in refused.json["findings"]]
+    _run(tool, "promote", "n4")
+    assert _roles(tool)["n4"] in ("voter", "leader")
+    again = tool.run("promote", "n4", "--force", "-f", "json")
+    assert (again.code, again.json["error"]["code"]) == (2, "NOT_A_LEARNER")
+
+
+def test_an_added_machine_with_a_wrong_peer_url_is_stopped_and_can_be_taken_back(tool: Tool) -> None:
+    wrong = tool.layout.peer_url(4).replace(":2380", ":2399")
+    inventory = tool.layout.inventory.read_text().replace(tool.layout.peer_url(4), wrong)
+    tool.layout.inventory.write_text(inventory + "  step_timeout: 5.0\n  learner_stall: 3.0\n")
+    failed = tool.run("add", "n4", "--force", "-f", "json", *ACCEPT)
+    assert failed.code == 4
+    assert failed.json["error"]["code"] in ("LEARNER_STALLED", "WAIT_TIMEOUT")
+    assert "peer URL" in failed.json["error"]["message"]
+    assert tool.members()["n4"]["role"] == "learner"
+    assert {m["state"] for m in tool.members().values() if m["role"] != "learner"} == {"healthy"}
+
+
+def test_a_removal_below_the_minimum_is_refused(tool: Tool) -> None:
+    refused = tool.run("remove", "n1", "--force", "-f", "json", *ACCEPT)
+    assert refused.code == 3
+    assert "TOO_FEW_VOTERS" in [finding["code"] for finding in refused.json["findings"]]
+
+
+def test_an_unknown_machine_is_named_with_what_to_write_in_the_inventory(tool: Tool) -> None:
+    refused = tool.run("replace", "n1", "--by", "n9", "--force", "-f", "json")
+    assert (refused.code, refused.json["error"]["code"]) == (2, "UNKNOWN_NODE")
+    assert "peer_url" in refused.json["error"]["hint"]
+
+
+def test_killed_in_the_middle_of_a_move_it_is_resumed(tool: Tool) -> None:
+    stopped = tool.run_until(
+        "promote n4 when in sync ...", signal.SIGKILL, "replace", "n1", "--by", "n4", "--force", *ACCEPT
+    )
+    assert stopped.code == -signal.SIGKILL
+    resumed = tool.run("resume", "--force", "-f", "json", *ACCEPT)
+    assert resumed.code == 0, resumed.err
+    assert _voters(tool) == {"n2", "n3", "n4"}
+
+
+def test_a_rolling_restart_keeps_ids_and_data_and_touches_the_leader_last(tool: Tool) -> None:
+    before, leader = tool.ids(), tool.leader()
+    pids = {i: tool.etcd_pid(i) for i in (1, 2, 3)}
+    tool.client(1).put("/kept", "value")
+    done = _run(tool, "restart")
+    restarted = [step["subject"] for step in done.json["steps"] if step["name"] == "RestartMember"]
+    assert restarted[-1] == leader
+    assert tool.ids() == before
+    assert all(tool.etcd_pid(i) != pids[i] for i in pids)
+    assert tool.client(2).range("/kept").kvs[0].value == "value"
+
+
+@pytest.mark.parametrize("suffix", [" ...", ": done"], ids=["before", "after"])
+def test_killed_around_a_restart_it_is_resumed(tool: Tool, suffix: str) -> None:
+    with tool.running("restart", "--force", *ACCEPT) as process:
+        assert process.stderr is not None
+        for said in process.stderr:
+            if " restart n" in said and suffix in said and ":" in said:
+                break
+        process.kill()
+        process.wait()
+    resumed = tool.run("resume", "--force", "-f", "json", *ACCEPT)
+    assert resumed.code == 0, resumed.err
+    assert _voters(tool) == {"n1", "n2", "n3"}
+
+
+def test_leadership_moves_to_the_named_voter_and_off_it_again(tool: Tool) -> None:
+    target = next(name for name in ("n1", "n2", "n3") if name != tool.leader())
+    _run(tool, "move-leader", target)
+    assert tool.leader() == target
+    _run(tool, "move-leader")
+    assert tool.leader() != target
+
+
+def test_an_aborted_addition_leaves_no_learner_and_history_tells_of_it(tool: Tool) -> None:
+    stopped = tool.run_until("promote n4 when in sync ...", signal.SIGKILL, "add", "n4", "--force", *ACCEPT)
+    assert stopped.code == -signal.SIGKILL
+    aborted = tool.run("abort", "--force", "-f", "json", *ACCEPT)
+    assert aborted.code == 0, aborted.err
+    assert aborted.json["operation"]["state"] == "aborted"
+    assert _voters(tool) >= {"n1", "n2", "n3"}
+    assert "learner" not in _roles(tool).values()
+    history = tool.run("history", "-f", "json").json["operations"]
+    assert [(entry["change"], entry["state"]) for entry in history] == [("add", "aborted")]
+    assert tool.run("resume", "--force").err.strip() == "Nothing to resume."
+
+
+def test_an_aborted_cycle_says_what_stays_removed_and_how_to_get_it_back(tool: Tool) -> None:
+    stopped = tool.run_until("promote n1 when in sync ...", signal.SIGKILL, "cycle", "n1", "--force", *ACCEPT)
+    assert stopped.code == -signal.SIGKILL
+    aborted = tool.run("abort", "--force", *ACCEPT)
+    assert aborted.code == 0, aborted.err
+    if "n1" not in tool.members():
+        assert "patronictl-etcd add n1" in aborted.err
+        _run(tool, "add", "n1")
+    assert _voters(tool) == {"n1", "n2", "n3"}
