@@ -32,6 +32,8 @@ COMMANDS = {
     "apply": (f"{_CLI}.membership:apply", "Make the membership equal to the inventory."),
     "restart": (f"{_CLI}.service:restart", "Restart members one by one, the leader last."),
     "move-leader": (f"{_CLI}.service:move_leader", "Move raft leadership to another voter."),
+    "snapshot": (f"{_CLI}.snapshot:command", "Save a snapshot, whole and verified."),
+    "hosts": (f"{_CLI}.hosts:command", "What each Patroni's etcd list means at its next start."),
     "history": (f"{_CLI}.history:command", "What was done to this etcd, and how it ended."),
     "abort": (f"{_CLI}.abort:command", "End an interrupted operation at a safe state."),
     "resume": (f"{_CLI}.resume:command", "Finish an operation that was interrupted."),

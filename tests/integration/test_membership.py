@@ -198,3 +198,35 @@ def test_an_aborted_cycle_says_what_stays_removed_and_how_to_get_it_back(tool: T
         assert "patronictl-etcd add n1" in aborted.err
         _run(tool, "add", "n1")
     assert _voters(tool) == {"n1", "n2", "n3"}
+
+
+def test_a_snapshot_is_saved_where_it_was_asked_for_and_never_over_a_file(tool: Tool, tmp_path: Path) -> None:
+    target = tmp_path / "etcd.db"
+    saved = tool.run("snapshot", "-o", str(target), "-f", "json")
+    assert saved.code == 0, saved.err
+    assert target.stat().st_size == saved.json["snapshot"]["size"] + 32  # with its SHA-256 at the end
+    again = tool.run("snapshot", "-o", str(target), "-f", "json")
+    assert (again.code, again.json["error"]["code"]) == (2, "FILE_EXISTS")
+
+
+def test_only_as_many_snapshots_as_wanted_are_kept(tool: Tool) -> None:
+    directory = tool.layout.state_dir / "snapshots"
+    directory.mkdir(parents=True)
+    for day in ("01", "02", "03"):
+        (directory / f"c1-202601{day}T000000Z-manual.db").touch()
+    (directory / "c1-20260101T000000Z-cycle-abc.db").touch()
+    kept = tool.run("snapshot", "--keep", "2", "-f", "json")
+    assert kept.code == 0, kept.err
+    assert len(kept.json["snapshot"]["removed"]) == 2
+    assert len(list(directory.glob("*-manual.db"))) == 2
+    assert (directory / "c1-20260101T000000Z-cycle-abc.db").exists()
+
+
+def test_hosts_tells_what_a_patroni_file_means_at_its_next_start(tool: Tool, tmp_path: Path) -> None:
+    stale = tmp_path / "stale.yml"
+    stale.write_text("scope: x\netcd3: {hosts: [127.0.199.9:2379]}\n")
+    good = tool.run("hosts", "-f", "json")
+    assert (good.code, good.json["hosts"][0]["at_next_start"]) == (0, "starts")
+    bad = tool.run("hosts", str(stale), "-f", "json")
+    assert bad.code == 3
+    assert "does not start PostgreSQL" in bad.json["hosts"][0]["at_next_start"]
