@@ -76,7 +76,7 @@ def cli(app: App, config_file: str | None, inventory_file: str | None, insecure:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; every error ends here."""
     logging.basicConfig(
-        level=os.environ.get("LOGLEVEL", "WARNING").upper(),
+        level=getattr(logging, os.environ.get("LOGLEVEL", "").upper(), logging.WARNING),
         format="%(asctime)s - %(levelname)s - %(message)s",
         stream=sys.stderr,
     )

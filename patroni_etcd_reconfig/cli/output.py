@@ -48,14 +48,19 @@ accept_option: Callable[[Any], Any] = click.option(
 )
 
 
-def show_data(fmt: str, data: dict[str, Any]) -> None:
-    """Print data as JSON or YAML."""
+def as_text(fmt: str, data: dict[str, Any]) -> str:
+    """Return data as JSON or YAML."""
     if fmt == "json":
-        click.echo(json.dumps(data, indent=2))
-        return
+        return json.dumps(data, indent=2) + "\n"
     import yaml
 
-    click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def show_data(fmt: str, data: dict[str, Any]) -> None:
+    """Print data as JSON or YAML."""
+    click.echo(as_text(fmt, data), nl=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Rows, numbers: Iterable[str] = ()) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from patroni_etcd_reconfig.cli.output import table
+from patroni_etcd_reconfig.cli.output import printable, table
 from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import Plan
 from patroni_etcd_reconfig.core.quorum import failure_tolerance
@@ -36,6 +36,8 @@ def _tolerance(state: Observation) -> str:
 
 def _budgets(seen: Observation) -> list[str]:
     return [
-        f" {cluster.scope}: leader {cluster.leader}, write-gap budget {cluster.write_gap_budget:.1f} s"
+        printable(
+            f" {cluster.scope}: leader {cluster.leader}, write-gap budget {cluster.write_gap_budget:.1f} s"
+        )
         for cluster in seen.patroni
     ]

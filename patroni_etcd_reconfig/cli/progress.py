@@ -82,14 +82,14 @@ class LiveReporter(PlainReporter):
         mark = {"done": click.style("done   ", fg="green"), "failed": click.style("failed ", fg="red")}
         with self._lock:
             shown = mark.get(state, click.style("unknown", fg="yellow"))
-            self._done.append(f"  {shown} {seconds:6.2f} s  {printable(describe(step))}")
+            self._done.append(f"  {shown} {seconds:6.2f} s  {_cut(describe(step))}")
             self._ahead, self._running_since = self._ahead[1:], None
         self._draw()
 
     def say(self, text: str) -> None:
         """Show a note below the table."""
         with self._lock:
-            self._note = printable(text)
+            self._note = text
         self._draw()
 
     def _tick(self) -> None:
@@ -102,11 +102,12 @@ class LiveReporter(PlainReporter):
             if index == 0 and self._running_since is not None:
                 seconds = time.monotonic() - self._running_since
                 lines.append(
-                    f"  {click.style('running', fg='cyan')} {seconds:6.2f} s  {printable(describe(step))}"
+                    f"  {click.style('running', fg='cyan')} {seconds:6.2f} s  {_cut(describe(step))}"
                 )
             else:
-                lines.append(f"  {click.style('-', dim=True)}                {printable(describe(step))}")
-        return [*lines, f"  {click.style(self._note, fg='yellow')}"] if self._note else lines
+                lines.append(f"  {click.style('-', dim=True)}                {_cut(describe(step))}")
+        note = click.style(_cut(self._note, indent=2), fg="yellow")
+        return [*lines, f"  {note}"] if self._note else lines
 
     def _draw(self) -> None:
         """Redraw; on a small terminal only the part around the running step is shown."""
@@ -120,6 +121,11 @@ class LiveReporter(PlainReporter):
             sys.stderr.write(up + "".join(f"\r\x1b[2K{line}\n" for line in shown) + "\x1b[J")
             sys.stderr.flush()
             self._height = len(shown)
+
+
+def _cut(text: str, indent: int = 20) -> str:
+    """Return what fits into one line of the terminal: one that wraps would spoil the redrawing."""
+    return printable(text)[: max(10, shutil.get_terminal_size().columns - indent)]
 
 
 def reporter() -> PlainReporter:

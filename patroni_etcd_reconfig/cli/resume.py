@@ -59,7 +59,7 @@ def run_record(wiring: Wiring, record: Record, change: Change, *, goal: str = "d
     """Go on under the journal of an earlier run, with its change or with what ends it."""
     path = wiring.journal_path(record.operation_id)
     fetch(path, record.operation_id, wiring.mirror)
-    journal = reopen(path, wiring.clock, wiring.mirror)
     with reporter() as progress:
         operation = wiring.operation(record.operation_id, change, progress, goal=goal)
-        return operation.run(lambda _: journal, wait_for_lock=True)
+        # Read only under the lock: the run that had it may have written until now.
+        return operation.run(lambda _: reopen(path, wiring.clock, wiring.mirror), wait_for_lock=True)

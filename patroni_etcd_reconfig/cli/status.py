@@ -7,7 +7,7 @@ import time
 import click
 
 from patroni_etcd_reconfig.cli.app import App
-from patroni_etcd_reconfig.cli.output import finding_lines, format_option, show_data, table, tsv
+from patroni_etcd_reconfig.cli.output import as_text, finding_lines, format_option, table, tsv
 from patroni_etcd_reconfig.core.findings import Finding
 from patroni_etcd_reconfig.core.model import EtcdView, MemberView, Observation, PatroniCluster, format_id
 from patroni_etcd_reconfig.core.preflight import examine_state
@@ -37,7 +37,7 @@ def command(app: App, watch: bool, seconds: float | None) -> None:
         text = _look(app)
         if watch or seconds:
             click.clear()
-        click.echo(text)
+        click.echo(text, nl=not text.endswith("\n"))
         if not (watch or seconds):
             return
         time.sleep(seconds or 2.0)
@@ -47,8 +47,7 @@ def _look(app: App) -> str:
     seen = app.observer().observe()
     findings = examine_state(seen, app.policy)
     if app.format in ("json", "yaml", "yml"):
-        show_data(app.format, status_as_dict(seen, findings))
-        return ""
+        return as_text(app.format, status_as_dict(seen, findings))
     return _tsv(seen) if app.format == "tsv" else _pretty(seen, findings)
 
 

@@ -125,8 +125,10 @@ def check_alarms(etcd: EtcdView) -> Iterator[Finding]:
 
 def _check_effect(seen: Observation, step: Step) -> Iterator[Finding]:
     """What the step itself must find: laws 2 and 3, and a learner that may be promoted."""
-    if isinstance(step, (RemoveMember, RestartMember)):
+    if isinstance(step, RemoveMember):
         yield from _check_removal(seen.etcd, step.member)
+    elif isinstance(step, RestartMember):
+        yield from _check_restart(seen.etcd, step.member)
     elif isinstance(step, PromoteLearner):
         view = seen.etcd.by_peer_urls(step.seat.peer_urls)
         if view is None or view.health is not Health.HEALTHY:
@@ -141,6 +143,21 @@ def _check_effect(seen: Observation, step: Step) -> Iterator[Finding]:
         yield _membership_changed(seen.etcd.learners[0], "is a learner already; etcd allows one at a time")
 
 
+def _check_restart(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
+    """A member that is down still counts as a voter: the others must be a quorum of all."""
+    view, count = etcd.by_id(member.id), len(etcd.voters)
+    healthy = sum(other.id != member.id for other in etcd.healthy_voters)
+    if view and not view.member.is_learner and healthy < quorum(count):
+        yield blocker(
+            "NO_QUORUM_AFTER",
+            member.name,
+            f"while it is down {healthy} of {count} voters would be healthy, {quorum(count)} are needed",
+            "bring the unhealthy members back first, or add members",
+            transient=True,
+        )
+    yield from _check_leader(etcd, member)
+
+
 def _check_removal(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
     view = etcd.by_id(member.id)
     if view and not view.member.is_learner and not survives_without(etcd, member.id):
@@ -153,6 +170,10 @@ def _check_removal(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
             "bring the unhealthy members back first, or replace those first",
             transient=True,
         )
+    yield from _check_leader(etcd, member)
+
+
+def _check_leader(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
     if etcd.leader_id == member.id:
         yield blocker(
             "LEADER_NOT_MOVED",

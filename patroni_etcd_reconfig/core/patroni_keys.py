@@ -35,10 +35,10 @@ def group_by_scope(kvs: Iterable[KeyValue], namespace: str) -> tuple[ScopeKeys, 
     prefix = namespace.rstrip("/") + "/"
     for kv in kvs:
         parts = kv.key.removeprefix(prefix).split("/")
-        if len(parts) >= 2 and parts[-1] in _SCOPE_KEYS:
-            scopes["/".join(parts[:-1])][parts[-1]] = kv
-        elif len(parts) >= 3 and parts[-2] == "members":
+        if len(parts) >= 3 and parts[-2] == "members":  # first: a node may be called `leader`
             scopes["/".join(parts[:-2])]["/".join(parts[-2:])] = kv
+        elif len(parts) >= 2 and parts[-1] in _SCOPE_KEYS and parts[-2] != "optime":  # before Patroni 2.1
+            scopes["/".join(parts[:-1])][parts[-1]] = kv
     return tuple(ScopeKeys(scope, keys) for scope, keys in sorted(scopes.items()))
 
 

@@ -99,7 +99,8 @@ def _new_member(seen: Observation, seat: Seat) -> Member:
 
 
 def _status_like(seen: Observation, member_id: int) -> MemberStatus:
-    pattern = next(view.status for view in seen.etcd.members if view.status)
+    unknown = MemberStatus(seen.etcd.cluster_id, member_id, "", 0, seen.etcd.leader_id, 0, 0, 0)
+    pattern = next((view.status for view in seen.etcd.members if view.status), unknown)
     return replace(pattern, member_id=member_id, is_learner=True, errors=())
 
 

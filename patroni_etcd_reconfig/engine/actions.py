@@ -185,7 +185,6 @@ class Actions:
 
     def _set_aside(self, seat: Seat) -> Facts:
         node = self.nodes[seat.name]
-        node.stop()
         view = node.look()
         if view.problem:
             raise StepFailedError(f"{seat.name}: {view.problem}", hint="correct the inventory, then resume")
@@ -195,6 +194,7 @@ class Actions:
                 f"the data dir of {seat.name} belongs to {format_id(owner)}, which is a member: left alone",
                 hint="correct data_dir in the inventory, then: patronictl-etcd resume",
             )
+        node.stop()
         label = f"{format_id(owner) if owner else 'unknown'}.{self.operation_id}"
         return {"aside": list(node.set_data_aside(label))}
 

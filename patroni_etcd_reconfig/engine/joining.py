@@ -105,6 +105,8 @@ class Joining:
         view = self.observe_etcd().by_peer_urls(seat.peer_urls)
         if view is None or not view.member.is_learner:
             return view is not None
+        if view.health is not Health.HEALTHY:
+            return False  # it was in sync a moment ago, and has stopped since
         try:
             self.roster.leader(self.policy.step_timeout).promote_member(view.id)
         except (LearnerNotReadyError, UnhealthyClusterError, NotEnoughStartedError):

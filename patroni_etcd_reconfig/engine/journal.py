@@ -52,6 +52,7 @@ class Record:
     touched: bool = False  # whether a step that changes something was begun
     measured: dict[str, float] = field(default_factory=dict)
     last_change_at: float = 0.0  # wall time at which the last step that touches etcd ended
+    entries: int = 0  # how many lines of the journal tell of it
 
     @property
     def finished(self) -> bool:
@@ -130,7 +131,7 @@ def read(lines: Iterable[str], source: str) -> Record:
         try:
             entry = json.loads(line)
             record = _replay(record, entry) if record else _begin(entry)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             if record is None:
                 raise JournalError(f"{source} is not a journal of this tool: {error}", hint=_MOVE) from error
             break  # a torn tail: what the crash did not let us write did not happen
@@ -163,11 +164,12 @@ def _begin(entry: Mapping[str, Any]) -> Record:
     if entry["kind"] != "begin" or entry["format"] != FORMAT:
         raise ValueError("the first line is no begin of a known format")
     change = decode_change(entry["change"])
-    return Record(entry["id"], change, entry["at"], entry["holder"], entry["baseline"])
+    return Record(entry["id"], change, entry["at"], entry["holder"], entry["baseline"], entries=1)
 
 
 def _replay(record: Record, entry: Mapping[str, Any]) -> Record:
     kind = entry["kind"]
+    record.entries += 1
     if kind == "begin":
         record.baseline = entry["baseline"]
         record.started_at = entry["at"]

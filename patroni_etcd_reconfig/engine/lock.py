@@ -35,9 +35,13 @@ def describe_self(operation_id: str, clock: Clock) -> dict[str, Any]:
 
 
 def process_start(pid: int) -> str:
-    """Return the start time of a process in clock ticks since boot (proc(5), stat field 22); "" if gone."""
+    """Return the start time of a process in clock ticks since boot (proc(5), stat field 22).
+
+    "" if it is gone; one that was killed and that nobody has waited for yet (a zombie) is gone, too.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in ("Z", "X") else fields[19]
     except (OSError, IndexError):
         return ""
 
@@ -59,18 +63,29 @@ class Lock:
 
         Raises LockedError, which says who holds it and since when.
         """
+        try:
+            self._acquire(holder, say, wait)
+        except BaseException:
+            self.release()  # of a lock, too, that was taken without our learning of it
+            raise
+        threading.Thread(target=self._keep_alive, daemon=True).start()
+
+    def _acquire(self, holder: Mapping[str, Any], say: Callable[[str], None], wait: bool) -> None:
         client = self._clients()[0]
         deadline = self._clock.monotonic() + self._ttl + 5
+        told: set[int] = set()
         while (other := self._try(client, holder)) is not None:
-            if _is_dead_here(other):
+            first = other.lease not in told
+            told.add(other.lease)
+            if first and other.lease and _is_dead_here(other):
                 client.revoke_lease(other.lease)
                 say(f"took the lock over from a dead process of this host ({_who(other)})")
-            elif not wait or self._clock.monotonic() > deadline:
+            elif not wait or not other.lease or self._clock.monotonic() > deadline:
                 raise _locked(other)
             else:
-                say(f"waiting for the lock of {_who(other)}, at most {self._ttl} s")
+                if first:
+                    say(f"waiting for the lock of {_who(other)}, at most {self._ttl} s")
                 self._clock.sleep(1.0)
-        threading.Thread(target=self._keep_alive, daemon=True).start()
 
     def check(self) -> None:
         """Raise LockedError unless the lock is certainly still ours."""
@@ -102,12 +117,13 @@ class Lock:
 
     def _try(self, client: EtcdApi, holder: Mapping[str, Any]) -> KeyValue | None:
         asked_at = self._clock.monotonic()
-        lease = client.grant_lease(self._ttl)
-        other = client.put_if_absent(LOCK_KEY, json.dumps(dict(holder)), lease=lease)
+        self._lease = client.grant_lease(self._ttl)
+        other = client.put_if_absent(LOCK_KEY, json.dumps(dict(holder)), lease=self._lease)
         if other is not None:
-            client.revoke_lease(lease)
+            client.revoke_lease(self._lease)
+            self._lease = 0
             return other
-        self._lease, self._renewed_at = lease, asked_at
+        self._renewed_at = asked_at
         self._created = client.range(LOCK_KEY).kvs[0].create_revision
         return None
 
@@ -135,10 +151,10 @@ def _holder(kv: KeyValue) -> Mapping[str, Any]:
 def _is_dead_here(kv: KeyValue) -> bool:
     """True only if the holder names this host and its process is certainly gone."""
     holder = _holder(kv)
-    pid = holder.get("pid")
-    if holder.get("host") != socket.gethostname() or not isinstance(pid, int):
+    pid, started = holder.get("pid"), holder.get("pid_started")
+    if holder.get("host") != socket.gethostname() or not isinstance(pid, int) or not started:
         return False
-    return process_start(pid) != holder.get("pid_started")
+    return process_start(pid) != str(started)
 
 
 def _who(kv: KeyValue) -> str:

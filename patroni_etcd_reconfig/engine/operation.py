@@ -57,7 +57,11 @@ class Operation:
             before = self.observe()
             journal = open_journal(before)
             self.sentinel.start(before.patroni)
-            return self._run_watched(journal)
+            try:
+                return self._run_watched(journal)
+            except BaseException:
+                self.sentinel.stop()
+                raise
         finally:
             self.flush_copies()
             self.lock.release()
@@ -72,7 +76,7 @@ class Operation:
             journal.end(state, measured)
         except ReconfigError as late:
             error, state = error or late, "failed"
-        if error and state != self.goal and not error.hint.endswith("resume"):
+        if error and state != self.goal and not journal.record.finished and not error.hint.endswith("resume"):
             error.hint = f"{error.hint}; then: {self.resume_hint}" if error.hint else self.resume_hint
         record = journal.record
         shown = "failed" if error and state == self.goal else state

@@ -121,7 +121,9 @@ class Sentinel:
             thread.start()
 
     def stop(self) -> Measured:
-        """End the watch, take the probe key away, and return what was measured."""
+        """End the watch, take the probe key away, and return what was measured; a second time, only that."""
+        if self._stop.is_set():
+            return self.measured()
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout=2.0)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from patroni_etcd_reconfig.engine.journal import Record, read
+from patroni_etcd_reconfig.engine.journal import Record, journal_error, read
 from patroni_etcd_reconfig.engine.mirror import Mirror
 from patroni_etcd_reconfig.errors import JournalError, ReconfigError
 from patroni_etcd_reconfig.files import append_durably
@@ -23,29 +23,36 @@ def find_unfinished(state_dir: Path, mirror: Mirror, cluster_id: int) -> list[Re
 
 def all_records(state_dir: Path, mirror: Mirror) -> list[Record]:
     """Return every operation that is known here or in etcd, newest first."""
-    local = {record.operation_id: record for record in _local(state_dir)}
-    remote = {record.operation_id: record for record in _remote(mirror)}
-    records = {**remote, **local}.values()  # the file is ahead of its copy
-    return sorted(records, key=lambda record: record.started_at, reverse=True)
+    records: dict[str, Record] = {}
+    for record in (*_local(state_dir), *_remote(mirror)):
+        known = records.get(record.operation_id)
+        # The file is ahead of its copy, unless another host went on with the operation.
+        if known is None or record.entries > known.entries:
+            records[record.operation_id] = record
+    return sorted(records.values(), key=lambda record: record.started_at, reverse=True)
 
 
 def fetch(path: Path, operation_id: str, mirror: Mirror) -> None:
-    """Bring an operation's journal from etcd to this host, if it is not here."""
-    if path.exists():
-        return
-    lines = mirror.journals().get(operation_id, [])
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for line in lines:
-        append_durably(path, line + "\n")
+    """Bring an operation's journal from etcd to this host, as far as it is not here."""
+    try:
+        present = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        copied = mirror.journals().get(operation_id, [])
+        if copied[: len(present)] == present:  # else the copy has holes, and the file is all there is
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for line in copied[len(present) :]:
+                append_durably(path, line + "\n")
+    except OSError as error:
+        raise journal_error(path, error) from error
 
 
 def _local(state_dir: Path) -> Iterator[Record]:
     for path in sorted((state_dir / "operations").glob("*.jsonl")):
         try:
-            yield read(path.read_text(encoding="utf-8", errors="replace").splitlines(), str(path))
-        except JournalError:
-            if path.stat().st_size:  # an empty file: killed before anything was intended
-                raise
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise journal_error(path, error) from error
+        if text:  # an empty file: killed before anything was intended
+            yield read(text.splitlines(), str(path))
 
 
 def _remote(mirror: Mirror) -> Iterator[Record]:
@@ -56,6 +63,8 @@ def _remote(mirror: Mirror) -> Iterator[Record]:
     for operation_id, lines in journals.items():
         if _SAFE_ID.fullmatch(operation_id):
             try:
-                yield read(lines, f"the journal of {operation_id} in etcd")
+                record = read(lines, f"the journal of {operation_id} in etcd")
             except JournalError:
                 continue
+            if record.operation_id == operation_id:
+                yield record

@@ -99,8 +99,11 @@ def broken_promises(baseline: Mapping[str, Any], clusters: tuple[PatroniCluster,
     """Name every Patroni cluster whose leader or timeline is not the one the operation began with."""
     now = baseline_of(clusters)
     return [
-        f"{scope}: leader {then['leader']}, timeline {then['timeline']} before; "
-        f"leader {now[scope]['leader']}, timeline {now[scope]['timeline']} after"
+        f"{scope}: {_in_words(then)} before; {_in_words(now.get(scope))} after"
         for scope, then in baseline.items()
-        if scope in now and now[scope] != then
+        if now.get(scope) != then
     ]
+
+
+def _in_words(facts: Mapping[str, Any] | None) -> str:
+    return f"leader {facts['leader']}, timeline {facts['timeline']}" if facts else "no such cluster"

@@ -156,8 +156,10 @@ def _nobody(answers: list[Answer]) -> Exception:
 
 def _view(best: MemberList, answers: list[Answer]) -> EtcdView:
     fresh = [a for a in answers if a.revision is not None and a.listed]
-    ours = [a.status for a in answers if a.status and a.status.cluster_id == best.cluster_id]
-    newest = max(ours, key=lambda status: (status.raft_term, status.raft_applied_index), default=None)
+    # A member that is cut off may have a higher term, from elections that it can't win.
+    trusted = fresh or answers
+    ours = [a.status for a in trusted if a.status and a.status.cluster_id == best.cluster_id]
+    newest = max(ours, key=_authority, default=None)
     return EtcdView(
         cluster_id=best.cluster_id,
         members=tuple(_member_view(m, best.cluster_id, answers) for m in _by_name(best.members)),
@@ -165,6 +167,10 @@ def _view(best: MemberList, answers: list[Answer]) -> EtcdView:
         revision=max((a.revision or 0 for a in fresh), default=0),
         linearizable=bool(fresh),
     )
+
+
+def _authority(status: MemberStatus) -> tuple[bool, int, int]:
+    return (status.leader_id is not None, status.raft_term, status.raft_applied_index)
 
 
 def _by_name(members: tuple[Member, ...]) -> list[Member]:

@@ -56,7 +56,11 @@ class Observer:
         )
 
     def look_at_patroni(self, etcd: EtcdView) -> tuple[PatroniCluster, ...]:
-        """Return the Patroni clusters: through a healthy voter, or as anybody who answers knows them."""
+        """Return the Patroni clusters: through a healthy voter, or as anybody who answers knows them.
+
+        Raises EtcdError when healthy members do not give the keys: that is not the same as no Patroni.
+        """
+        failed: EtcdError | None = None
         healthy = [view for view in etcd.healthy_voters if view.member.client_urls]
         answering = [view for view in etcd.voters if view.status and view.member.client_urls]
         for view in healthy or answering:
@@ -65,8 +69,10 @@ class Observer:
                 return look_at_patroni(
                     client, self.namespace, seconds=self.etcd.deadline, serializable=not healthy
                 )
-            except EtcdError:
-                continue
+            except EtcdError as error:
+                failed = failed or error
+        if failed and healthy:
+            raise failed
         return ()
 
     def _look_at_nodes(self) -> dict[str, NodeView]:

@@ -78,13 +78,11 @@ def test_keys_that_are_not_patronis_are_left_out() -> None:
     assert group_by_scope([kv(f"/service/{key}") for key in others], "/service") == ()
 
 
-@pytest.mark.xfail(strict=True, reason="patroni_keys.py:group_by_scope takes `<scope>/optime` for a scope")
 def test_the_position_that_patroni_before_2_1_left_behind_is_no_cluster() -> None:
     found = group_by_scope([*keys(leader="pg1"), kv("/service/demo/optime/leader", "67108864")], "/service")
     assert [scope.scope for scope in found] == ["demo"]
 
 
-@pytest.mark.xfail(strict=True, reason="patroni_keys.py:group_by_scope looks for scope keys before members")
 @pytest.mark.parametrize("name", ["leader", "sync", "config"])
 def test_a_node_with_the_name_of_a_key_is_a_node(name: str) -> None:
     assert [m.name for m in read(*keys(leader=name), kv(f"/service/demo/members/{name}", {})).members] == [

@@ -1,0 +1,157 @@
+"""The engine's real parts on an etcd in memory, with nodes that start its members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from patroni_etcd_reconfig.core.changes import MemberRef, Seat, reference
+from patroni_etcd_reconfig.core.model import (
+    DataDir,
+    EtcdView,
+    NodeView,
+    Observation,
+    PatroniCluster,
+    Progress,
+)
+from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.steps import Step
+from patroni_etcd_reconfig.engine.actions import Actions
+from patroni_etcd_reconfig.engine.joining import Joining
+from patroni_etcd_reconfig.engine.roster import Roster
+from patroni_etcd_reconfig.engine.verification import Verification
+from patroni_etcd_reconfig.engine.world import Facts
+from patroni_etcd_reconfig.observe.etcd import EtcdObserver
+from tests.core.builders import IDS, node
+from tests.fake_etcd import FakeEtcd, client_url, peer_url
+
+from .fakes import FakeClock
+
+OPERATION = "20260101T000000Z-cycle-abc123"
+
+
+def seat(name: str) -> Seat:
+    """Return a member's seat."""
+    return Seat(name, (peer_url(name),))
+
+
+@dataclass
+class FakeNode:
+    """NodeControl of one node: its first `exits` starts end at once, later ones run the seat's member."""
+
+    etcd: FakeEtcd
+    view: NodeView
+    exits: int = 0
+    lag: int = 0
+    starts: int = 0
+    stops: int = 0
+    written: dict[str, str] = field(default_factory=dict)
+    aside: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.view.name
+
+    @property
+    def peer_urls(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def client_urls(self) -> tuple[str, ...]:
+        return ()
+
+    def settings(self) -> Mapping[str, str]:
+        return self.written
+
+    def look(self) -> NodeView:
+        return self.view
+
+    def stop(self) -> None:
+        self.stops += 1
+        self.view = replace(self.view, service_active=False)
+        if client_url(self.name) in self.etcd.at:
+            self.etcd.process(self.name).up = False
+
+    def start(self) -> None:
+        self.starts += 1
+        if self.starts > self.exits:
+            started = self.etcd.start(self.name, lag=self.lag)
+            data = DataDir(self.etcd.cluster_id, started.member_id)
+            self.view = replace(self.view, service_active=True, data_present=True, data=data)
+
+    def set_data_aside(self, label: str) -> tuple[str, ...]:
+        self.aside.append(label)
+        self.view = replace(self.view, data_present=False, data=None)
+        return (f"/data/{self.name}.{label}",)
+
+    def write_config(self, settings: Mapping[str, str], label: str) -> None:
+        self.written.update(settings)
+
+
+class Bench:
+    """Everything that `Wiring` puts together, on a fake etcd."""
+
+    def __init__(self, *names: str, policy: Policy | None = None, snapshots: Path = Path("/nowhere")) -> None:
+        self.clock = FakeClock()
+        self.etcd = FakeEtcd(*names, clock=self.clock)
+        self.policy = policy or Policy(step_timeout=7.0)
+        self.observer = EtcdObserver(self.etcd.connect, tuple(map(client_url, names)), deadline=2.0)
+        self.roster = Roster(self.etcd.connect, 1.0)
+        self.nodes = {name: FakeNode(self.etcd, node(name)) for name in names}
+        self.progress = Progress()
+        self.patroni: tuple[PatroniCluster, ...] = ()
+        self.last_change = 0.0
+        self.joining = Joining(
+            self.roster, self.nodes, self.policy, self.clock, OPERATION, self.look, self.look_at_links
+        )
+        self.verification = Verification(
+            self.roster, self.policy, self.clock, self.look, lambda: self.patroni, lambda: self.last_change
+        )
+        self.actions = Actions(
+            roster=self.roster,
+            nodes=self.nodes,
+            policy=self.policy,
+            clock=self.clock,
+            operation_id=OPERATION,
+            snapshots=snapshots,
+            observe_etcd=self.look,
+            observe_links=self.look_at_links,
+            progress=lambda: self.progress,
+            verification=self.verification,
+            joining=self.joining,
+        )
+        self.look()
+
+    def look(self) -> EtcdView:
+        """Look at etcd and remember whom to talk to."""
+        etcd = self.observer.look()
+        self.roster.update(etcd)
+        return etcd
+
+    def look_at_links(self) -> EtcdView:
+        """Look at etcd, with the members' connections."""
+        etcd = self.observer.look(connections=True)
+        self.roster.update(etcd)
+        return etcd
+
+    def act(self, step: Step) -> Facts:
+        """Do one step."""
+        return self.actions.act(step, Observation(self.look()))
+
+    def ref(self, name: str) -> MemberRef:
+        """Return the reference to a first member."""
+        return reference(self.etcd.members[IDS[name]])
+
+    def remove(self, name: str) -> None:
+        """Take a first member away behind the engine's back, with its process and data."""
+        del self.etcd.members[IDS[name]]
+        self.etcd.at.pop(client_url(name), None)
+        self.nodes[name].view = NodeView(name)
+        self.look()
+
+    def vacate(self, name: str) -> None:
+        """Replace a first member by a learner that was added and never ran."""
+        self.remove(name)
+        self.etcd.connect(client_url("a"), 1.0).add_learner((peer_url(name),))
+        self.look()

@@ -1,0 +1,258 @@
+"""One look at a cluster: complete and true as far as can be, and over in time whatever members do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from patroni_etcd_reconfig.core.model import EtcdView, Health, Member, MemberStatus
+from patroni_etcd_reconfig.core.quorum import failure_tolerance
+from patroni_etcd_reconfig.errors import (
+    AuthFailedError,
+    ConfigError,
+    EtcdError,
+    ExitCode,
+    NotEtcdError,
+    UnreachableError,
+)
+from patroni_etcd_reconfig.observe.etcd import EtcdObserver
+from tests.core.builders import CLUSTER, IDS
+from tests.fake_etcd import FakeEtcd, Process, client_url, peer_url, switchboard
+
+DEADLINE = 0.2
+SLACK = 0.5  # for a busy machine
+
+
+@pytest.fixture
+def etcd() -> FakeEtcd:
+    return FakeEtcd("a", "b", "c")
+
+
+def observer(*clusters: FakeEtcd, seeds: str = "abc") -> EtcdObserver:
+    """Return an observer that was given these members' URLs."""
+    return EtcdObserver(switchboard(*clusters), tuple(map(client_url, seeds)), DEADLINE)
+
+
+def health(view: EtcdView) -> dict[str, Health]:
+    """Return the members' health by name."""
+    return {member.member.name: member.health for member in view.members}
+
+
+def fail_everything(etcd: FakeEtcd, make: Callable[[], EtcdError], *calls: str) -> None:
+    """Let these calls fail for ever."""
+
+    def before(call: str) -> None:
+        if call in calls:
+            raise make()
+
+    etcd.before = before
+
+
+def test_a_healthy_cluster_is_seen_whole(etcd: FakeEtcd) -> None:
+    view = observer(etcd).look()
+    assert [member.member.name for member in view.members] == ["a", "b", "c"]
+    assert set(health(view).values()) == {Health.HEALTHY}
+    assert (view.cluster_id, view.leader_id, view.linearizable) == (CLUSTER, IDS["a"], True)
+    assert view.revision == etcd.revision
+    assert all(member.connected_to is None for member in view.members)
+
+
+def test_one_seed_is_enough_to_find_every_member(etcd: FakeEtcd) -> None:
+    assert set(health(observer(etcd, seeds="c").look()).values()) == {Health.HEALTHY}
+
+
+def test_members_are_asked_once_per_look_whatever_leads_to_them(etcd: FakeEtcd) -> None:
+    observer(etcd).look()
+    assert etcd.called("status") == 3
+
+
+def test_connections_are_read_when_asked_for(etcd: FakeEtcd) -> None:
+    view = observer(etcd).look(connections=True)
+    assert view.members[0].connected_to == frozenset({IDS["b"], IDS["c"]})
+
+
+def test_a_member_that_is_down_is_unreachable_and_says_why(etcd: FakeEtcd) -> None:
+    etcd.process("b").up = False
+    view = observer(etcd).look()
+    assert health(view) == {"a": Health.HEALTHY, "b": Health.UNREACHABLE, "c": Health.HEALTHY}
+    assert view.members[1].error == "Connection refused"
+    assert failure_tolerance(view) == 0
+
+
+@pytest.mark.parametrize("seeds", ["abc", "b", "a"])
+def test_a_leader_that_is_down_is_not_shown_as_leader(etcd: FakeEtcd, seeds: str) -> None:
+    etcd.process("a").up = False
+    if seeds == "a":
+        with pytest.raises(UnreachableError):
+            observer(etcd, seeds=seeds).look()
+        return
+    view = observer(etcd, seeds=seeds).look()
+    assert view.leader_id in (IDS["b"], IDS["c"])
+
+
+def test_a_hung_member_does_not_hold_the_look_up(etcd: FakeEtcd) -> None:
+    etcd.process("b").hung, etcd.real_hang = True, 5.0
+    watch = observer(etcd)
+    watch.connect = lambda url, timeout: etcd.connect(url, 5.0)  # a client that overruns its timeout
+    began = time.monotonic()
+    view = watch.look()
+    assert time.monotonic() - began < DEADLINE + SLACK
+    assert health(view) == {"a": Health.HEALTHY, "b": Health.UNREACHABLE, "c": Health.HEALTHY}
+    assert view.members[1].error == "no answer in time"
+
+
+def test_without_quorum_members_and_their_state_are_shown_all_the_same(etcd: FakeEtcd) -> None:
+    etcd.process("b").up = etcd.process("c").up = False
+    view = observer(etcd).look()
+    assert health(view) == {"a": Health.UNHEALTHY, "b": Health.UNREACHABLE, "c": Health.UNREACHABLE}
+    assert (view.linearizable, view.leader_id, view.leader) == (False, None, None)
+    assert failure_tolerance(view) < 0
+
+
+def test_a_look_after_quorum_was_lost_lists_the_members_and_ends_in_time(etcd: FakeEtcd) -> None:
+    watch = observer(etcd)
+    watch.look()
+    etcd.process("b").up = etcd.process("c").up = False
+    etcd.real_hang = 5.0
+    for _ in range(2):
+        began = time.monotonic()
+        view = watch.look()
+        assert time.monotonic() - began < 2 * DEADLINE + SLACK
+        assert [member.member.name for member in view.members] == ["a", "b", "c"]
+        assert not view.linearizable
+
+
+def test_a_cluster_that_comes_back_is_seen_healthy_again(etcd: FakeEtcd) -> None:
+    watch = observer(etcd)
+    etcd.process("b").up = etcd.process("c").up = False
+    watch.look()
+    etcd.process("b").up = etcd.process("c").up = True
+    assert set(health(watch.look()).values()) == {Health.HEALTHY}
+
+
+def test_a_member_that_was_added_is_found_by_the_next_look(etcd: FakeEtcd) -> None:
+    watch = observer(etcd)
+    watch.look()
+    etcd.connect(client_url("a"), 1).add_learner((peer_url("d"),))
+    etcd.start("d")
+    view = watch.look()
+    assert health(view)["d"] is Health.HEALTHY
+
+
+def test_known_members_are_found_when_no_seed_is_a_member_any_more(etcd: FakeEtcd) -> None:
+    watch = observer(etcd, seeds="c")
+    watch.look()
+    etcd.connect(client_url("a"), 1).remove_member(IDS["c"])
+    assert health(watch.look()) == {"a": Health.HEALTHY, "b": Health.HEALTHY}
+
+
+def test_a_learner_that_never_ran_is_unstarted_and_last(etcd: FakeEtcd) -> None:
+    etcd.connect(client_url("a"), 1).add_learner((peer_url("aa"),))
+    view = observer(etcd).look()
+    assert view.members[-1].health is Health.UNSTARTED
+    assert view.learners == view.members[-1:]
+
+
+def test_a_learner_that_runs_is_healthy_although_it_serves_no_reads(etcd: FakeEtcd) -> None:
+    etcd.connect(client_url("a"), 1).add_learner((peer_url("d"),))
+    etcd.start("d")
+    view = observer(etcd).look()
+    assert (view.members[3].health, view.members[3].serves_reads) == (Health.HEALTHY, False)
+    assert view.members[3].status is not None
+    assert view.members[3].status.is_learner
+
+
+def test_a_learner_as_only_seed_leads_to_nobody(etcd: FakeEtcd) -> None:
+    etcd.connect(client_url("a"), 1).add_learner((peer_url("d"),))
+    etcd.start("d")
+    with pytest.raises(UnreachableError):
+        observer(etcd, seeds="d").look()
+
+
+def test_a_url_that_another_member_answers_is_said_to_be_anothers(etcd: FakeEtcd) -> None:
+    etcd.at[client_url("b")] = etcd.process("c")
+    view = observer(etcd).look()
+    assert view.members[1].health is Health.UNREACHABLE
+    assert view.members[1].error == "member c answers there instead"
+    assert health(view)["c"] is Health.HEALTHY
+
+
+def test_a_member_that_runs_in_another_cluster_is_not_counted(etcd: FakeEtcd) -> None:
+    etcd.process("b").sees = MemberStatus(0xBAD, IDS["b"], "3.4.23", 1, None, 9, 1, 1)
+    view = observer(etcd).look()
+    assert view.members[1].error == "belongs to another cluster, bad"
+    assert view.members[1].status is None
+    assert view.leader_id == IDS["a"]
+
+
+def test_seeds_of_two_clusters_are_refused_by_name(etcd: FakeEtcd) -> None:
+    other = FakeEtcd("d", "e", "f", cluster_id=0xC2)
+    with pytest.raises(ConfigError) as caught:
+        observer(etcd, other, seeds="ad").look()
+    assert (caught.value.code, caught.value.exit_code) == ("TWO_CLUSTERS", ExitCode.USAGE)
+    assert all(word in caught.value.message for word in ("c1", "c2", client_url("a"), client_url("d")))
+
+
+def test_when_nobody_answers_every_endpoint_is_named(etcd: FakeEtcd) -> None:
+    for name in "abc":
+        etcd.process(name).up = False
+    with pytest.raises(UnreachableError) as caught:
+        observer(etcd).look()
+    assert all(client_url(name) in caught.value.message for name in "abc")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", [AuthFailedError, NotEtcdError])
+def test_the_error_that_tells_most_is_the_one_that_is_told(etcd: FakeEtcd, kind: type[EtcdError]) -> None:
+    etcd.process("a").up = False
+    fail_everything(etcd, lambda: kind("what the server says"), "status")
+    with pytest.raises(kind, match="what the server says"):
+        observer(etcd).look()
+
+
+def test_wrong_credentials_are_told_even_where_lists_need_none(etcd: FakeEtcd) -> None:
+    fail_everything(etcd, lambda: AuthFailedError("invalid user ID or password"), "range")
+    with pytest.raises(AuthFailedError):
+        observer(etcd).look()
+
+
+def test_one_member_that_refuses_the_login_does_not_hide_the_others(etcd: FakeEtcd) -> None:
+    etcd.refusals["range"] = [AuthFailedError("invalid auth token")]
+    view = observer(etcd).look()
+    assert sorted(health(view).values()) == [Health.HEALTHY, Health.HEALTHY, Health.UNHEALTHY]
+
+
+def test_an_alarm_is_shown_at_the_member_that_it_is_about(etcd: FakeEtcd) -> None:
+    etcd.raise_alarm("b", "NOSPACE")
+    view = observer(etcd).look()
+    assert [member.alarms for member in view.members] == [(), ("NOSPACE",), ()]
+    assert health(view)["b"] is Health.UNHEALTHY
+
+
+def test_two_alarms_about_one_member_are_both_shown(etcd: FakeEtcd) -> None:
+    etcd.raise_alarm("c", "NOSPACE")
+    etcd.raise_alarm("c", "CORRUPT")
+    assert observer(etcd).look().members[2].alarms == ("NOSPACE", "CORRUPT")
+
+
+def test_the_list_of_a_member_with_quorum_wins_over_a_stale_one(etcd: FakeEtcd) -> None:
+    stale = FakeEtcd("a", "b", "c")  # what c saw before it was cut off: d was not there yet
+    stale.process("a").up = stale.process("b").up = False
+    stale.term, stale.extra_entries = 1, 500
+    etcd.members[IDS["d"]] = Member(IDS["d"], "d", (peer_url("d"),), (client_url("d"),))
+    etcd.at[client_url("d")] = Process(IDS["d"])
+    del etcd.at[client_url("c")]
+    del stale.at[client_url("a")], stale.at[client_url("b")]
+    view = observer(etcd, stale, seeds="ca").look()
+    assert sorted(health(view)) == ["a", "b", "c", "d"]
+    assert health(view)["c"] is Health.UNHEALTHY
+
+
+def test_a_candidate_that_is_cut_off_does_not_hide_the_leader(etcd: FakeEtcd) -> None:
+    status = etcd.connect(client_url("c"), 1).status()
+    # etcd 3.4 without --pre-vote: each vain election raises the term.
+    etcd.process("c").sees = replace(status, raft_term=99, leader_id=None, errors=("etcdserver: no leader",))
+    assert observer(etcd).look().leader_id == IDS["a"]
