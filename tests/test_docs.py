@@ -35,7 +35,7 @@ PAGES = sorted(
 )
 
 CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
-# Calls in core that make a finding. `make` stands for blocker or warning, whichever the case deserves.
+# Calls that make a finding. `make` stands for blocker or warning, whichever the case deserves.
 MAKERS = {"blocker", "warning", "info", "make", "Finding", "Hazard"}
 ROW = re.compile(r"^\| `([A-Z][A-Z0-9_]+)` \|(.*)\|$", re.MULTILINE)
 
@@ -54,9 +54,9 @@ def _code_of(node: ast.expr | None) -> str:
 
 @cache
 def _findings() -> dict[str, list[ast.Call]]:
-    """Return the calls in core that make a finding, by its code."""
+    """Return the calls in core and engine that make a finding, by its code."""
     found: dict[str, list[ast.Call]] = {}
-    for call in _calls("core"):
+    for call in _calls("core", "engine"):
         if isinstance(call.func, ast.Name) and call.func.id in MAKERS and call.args:
             code = _code_of(call.args[0])
             if code:

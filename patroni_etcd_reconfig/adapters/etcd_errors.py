@@ -59,9 +59,7 @@ LEASE_NOT_FOUND = "requested lease not found"
 
 _CREDENTIALS = "Check username and password in Patroni's etcd3 section."
 _ROOT = "Membership calls need a user with etcd's root role: Patroni's own user is not enough."
-_NO_QUORUM = (
-    "See with `status` whether a majority of the voters is up; if it is lost for good, use `recover`."
-)
+_NO_QUORUM = "See with `status` whether a majority of the voters is up; what is down has to be started again."
 _LOOK_AGAIN = "The call may have been carried out all the same: look again before anything else."
 
 # The first rule that matches wins, so longer words stand before those they contain.

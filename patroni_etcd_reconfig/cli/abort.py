@@ -9,7 +9,7 @@ from patroni_etcd_reconfig.cli.output import accept_option, format_option
 from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.cli.resume import choose, run_record
 from patroni_etcd_reconfig.cli.running import confirm
-from patroni_etcd_reconfig.cli.summary import show_result
+from patroni_etcd_reconfig.cli.summary import show_nothing, show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import Change, abort_of
 from patroni_etcd_reconfig.core.model import EtcdView
@@ -32,8 +32,7 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
     seen = wiring.observe()
     record = choose(find_unfinished(app.state_dir, wiring.mirror, seen.etcd.cluster_id), operation_id)
     if record is None:
-        click.echo("Nothing to abort.", err=True)
-        return 0
+        return show_nothing(app, "Nothing to abort.")
     change = abort_of(seen.etcd, record.change)
     seen = wiring.observer.observe(record.progress)
     click.echo(show_plan(make_plan(seen, change), seen), err=True)

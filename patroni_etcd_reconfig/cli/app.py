@@ -14,8 +14,10 @@ from patroni_etcd_reconfig.adapters.inventory import load as load_inventory
 from patroni_etcd_reconfig.adapters.patroni_config import PatroniConfig
 from patroni_etcd_reconfig.adapters.patroni_config import endpoints as patroni_endpoints
 from patroni_etcd_reconfig.adapters.patroni_config import load as load_patroni
+from patroni_etcd_reconfig.core.findings import ACCEPTABLE
 from patroni_etcd_reconfig.core.model import PatroniHosts
 from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.errors import ConfigError
 from patroni_etcd_reconfig.observe.etcd import EtcdObserver
 from patroni_etcd_reconfig.observe.everything import Observer
 from patroni_etcd_reconfig.ports import NodeControl
@@ -53,7 +55,14 @@ class App:
     def policy(self) -> Policy:
         """Return the inventory's policy with what the command line accepts."""
         policy = self.inventory.policy
-        return replace(policy, accept=policy.accept | self.accept)
+        accept = policy.accept | self.accept
+        if accept - ACCEPTABLE:
+            raise ConfigError(
+                f"can't be accepted: {', '.join(sorted(accept - ACCEPTABLE))}",
+                hint=f"these can: {', '.join(sorted(ACCEPTABLE))}",
+                code="NOT_ACCEPTABLE",
+            )
+        return replace(policy, accept=accept)
 
     @cached_property
     def connector(self) -> Connector:

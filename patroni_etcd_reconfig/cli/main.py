@@ -95,9 +95,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
             InterruptedOperationError("interrupted", hint="patronictl-etcd resume, if a change had begun"),
         )
         return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        return _forget_stdout()
     except Exception as error:
         return _report_bug(app, error)
     return code if isinstance(code, int) else 0
+
+
+def _forget_stdout() -> int:
+    """Whoever read our output is gone (`| head`): that is no bug, and there is nobody to tell."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(ExitCode.BUG)
 
 
 def _report_bug(app: App, error: Exception) -> int:
@@ -117,8 +125,9 @@ def _terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - 
 
 
 def main() -> None:
-    """Run as a program: SIGTERM ends an operation as cleanly as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Run as a program: SIGTERM and a lost terminal end an operation as cleanly as Ctrl-C does."""
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _terminate)
     sys.exit(run())
 
 

@@ -102,18 +102,16 @@ def show_findings(findings: Iterable[Finding], *, err: bool = False) -> None:
         click.echo(line, err=err)
 
 
+def nothing_done() -> dict[str, Any]:
+    """Return the contract's form of a result without an operation."""
+    return {"format": 1, "operation": None, "steps": [], "measured": None, "findings": [], "error": None}
+
+
 def show_error(app: App, error: ReconfigError) -> None:
     """Print an error: as the contract's JSON on stdout, or in words on stderr."""
     words = {"code": error.code, "message": str(error), "hint": error.hint}
     if app.format in ("json", "yaml", "yml"):
-        empty: dict[str, Any] = {
-            "format": 1,
-            "operation": None,
-            "steps": [],
-            "measured": None,
-            "findings": [],
-        }
-        show_data(app.format, {**empty, "error": words})
+        show_data(app.format, {**nothing_done(), "error": words})
         return
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(str(error))}", err=True)
     if error.hint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import threading
@@ -42,8 +43,19 @@ class PlainReporter:
         self.say(f"waiting before '{describe(step)}': {reasons}")
 
     def say(self, text: str) -> None:
-        """Print one line with the time."""
-        click.echo(f"{time.strftime('%H:%M:%S')} {printable(text)}", err=True)
+        """Print one line with the time; that nobody reads it must not stop an operation."""
+        with contextlib.suppress(OSError):
+            click.echo(f"{time.strftime('%H:%M:%S')} {printable(text)}", err=True)
+
+
+class QuietReporter(PlainReporter):
+    """For dry runs: the plan was shown, and steps that nobody does are not worth a line."""
+
+    def started(self, steps: tuple[Step, ...]) -> None:
+        """Nothing begins."""
+
+    def ended(self, step: Step, state: str, seconds: float) -> None:
+        """Nothing ends."""
 
 
 class LiveReporter(PlainReporter):
@@ -118,9 +130,10 @@ class LiveReporter(PlainReporter):
             first = max(0, min(done - room // 2, len(lines) - room))
             shown = lines[first : first + room]
             up = f"\x1b[{self._height}A" if self._height else ""
-            sys.stderr.write(up + "".join(f"\r\x1b[2K{line}\n" for line in shown) + "\x1b[J")
-            sys.stderr.flush()
             self._height = len(shown)
+            with contextlib.suppress(OSError):  # the terminal may be gone: the operation goes on
+                sys.stderr.write(up + "".join(f"\r\x1b[2K{line}\n" for line in shown) + "\x1b[J")
+                sys.stderr.flush()
 
 
 def _cut(text: str, indent: int = 20) -> str:

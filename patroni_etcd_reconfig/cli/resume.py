@@ -9,11 +9,12 @@ from patroni_etcd_reconfig.cli.output import accept_option, format_option
 from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.cli.progress import reporter
 from patroni_etcd_reconfig.cli.running import confirm
-from patroni_etcd_reconfig.cli.summary import show_result
+from patroni_etcd_reconfig.cli.summary import show_nothing, show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import make_plan
-from patroni_etcd_reconfig.engine.journal import Record, reopen
+from patroni_etcd_reconfig.engine.journal import Journal, Record, reopen
 from patroni_etcd_reconfig.engine.result import Result
 from patroni_etcd_reconfig.engine.unfinished import fetch, find_unfinished
 from patroni_etcd_reconfig.errors import ConfigError
@@ -32,12 +33,12 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
     open_ones = find_unfinished(app.state_dir, wiring.mirror, seen.etcd.cluster_id)
     record = choose(open_ones, operation_id)
     if record is None:
-        click.echo("Nothing to resume.", err=True)
-        return 0
+        return show_nothing(app, "Nothing to resume.")
     seen = wiring.observer.observe(record.progress)
-    click.echo(show_plan(make_plan(seen, record.change), seen), err=True)
+    click.echo(show_plan(make_plan(seen, record.turned or record.change), seen), err=True)
     confirm(f"Are you sure you want to go on with {record.operation_id}?", force)
-    return show_result(app, run_record(wiring, record, record.change))
+    goal = "aborted" if record.turned else "done"
+    return show_result(app, run_record(wiring, record, record.turned or record.change, goal=goal))
 
 
 def choose(records: list[Record], operation_id: str | None) -> Record | None:
@@ -58,8 +59,15 @@ def choose(records: list[Record], operation_id: str | None) -> Record | None:
 def run_record(wiring: Wiring, record: Record, change: Change, *, goal: str = "done") -> Result:
     """Go on under the journal of an earlier run, with its change or with what ends it."""
     path = wiring.journal_path(record.operation_id)
-    fetch(path, record.operation_id, wiring.mirror)
+
+    def open_journal(_: Observation) -> Journal:
+        """Only under the lock: the run that had it may have written until now."""
+        fetch(path, record.operation_id, wiring.mirror)
+        journal = reopen(path, wiring.clock, wiring.mirror)
+        if change != record.change:
+            journal.turn(change)
+        return journal
+
     with reporter() as progress:
         operation = wiring.operation(record.operation_id, change, progress, goal=goal)
-        # Read only under the lock: the run that had it may have written until now.
-        return operation.run(lambda _: reopen(path, wiring.clock, wiring.mirror), wait_for_lock=True)
+        return operation.run(open_journal, wait_for_lock=True)

@@ -12,11 +12,11 @@ import click
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import accept_option, format_option, show_findings
 from patroni_etcd_reconfig.cli.planview import show_plan
-from patroni_etcd_reconfig.cli.progress import reporter
+from patroni_etcd_reconfig.cli.progress import QuietReporter, reporter
 from patroni_etcd_reconfig.cli.summary import show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import Change, UnknownMemberError
-from patroni_etcd_reconfig.core.findings import Finding, blockers
+from patroni_etcd_reconfig.core.findings import Finding, blocker, blockers
 from patroni_etcd_reconfig.core.model import EtcdView, Observation, format_id
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.preflight import examine
@@ -99,13 +99,23 @@ def preflight(wiring: Wiring, change: Change, seen: Observation) -> tuple[Observ
         seen = wiring.observe()
 
 
+def unfinished_findings(wiring: Wiring, change: Change) -> tuple[Finding, ...]:
+    """Return a blocker for every operation on this cluster that waits to be resumed."""
+    return tuple(
+        blocker(
+            "UNFINISHED_OPERATION",
+            record.operation_id,
+            f"this {record.change.verb} is not finished",
+            wiring.app.command_line("resume", record.operation_id),
+        )
+        for record in find_unfinished(wiring.app.state_dir, wiring.mirror, change.cluster_id)
+    )
+
+
 def refuse_unfinished(wiring: Wiring, change: Change) -> None:
     """Raise UnfinishedError when an operation on this cluster waits to be resumed."""
-    for record in find_unfinished(wiring.app.state_dir, wiring.mirror, change.cluster_id):
-        raise UnfinishedError(
-            f"operation {record.operation_id} on this cluster is not finished",
-            hint=wiring.app.command_line("resume", record.operation_id),
-        )
+    for finding in unfinished_findings(wiring, change):
+        raise UnfinishedError(f"{finding.subject}: {finding.detail}", hint=finding.remedy)
 
 
 def confirm(question: str, force: bool) -> None:
@@ -131,8 +141,7 @@ def _run(wiring: Wiring, change: Change, findings: tuple[Finding, ...]) -> Resul
 
 
 def _dry_run(wiring: Wiring, change: Change, seen: Observation) -> Result:
-    with reporter() as progress:
-        return dry_run(change, seen, wiring.app.policy, wiring.clock, progress)
+    return dry_run(change, seen, wiring.app.policy, wiring.clock, QuietReporter())
 
 
 def _blocked(app: App, change: Change, began: float, findings: tuple[Finding, ...]) -> Result:

@@ -13,6 +13,7 @@ from patroni_etcd_reconfig.core.model import EtcdView, MemberView, Observation, 
 from patroni_etcd_reconfig.core.preflight import examine_state
 from patroni_etcd_reconfig.core.quorum import failure_tolerance, quorum
 from patroni_etcd_reconfig.core.status import role_of, status_as_dict
+from patroni_etcd_reconfig.errors import ReconfigError
 
 MIB = 1024 * 1024
 _COUNTS = ("DB Size", "Term", "Index")
@@ -34,13 +35,21 @@ PATRONI_COLUMNS = ("Member", "Host", "Role", "State", "TL", "Lag in MB")
 def command(app: App, watch: bool, seconds: float | None) -> None:
     """Show etcd's members, quorum and failure tolerance, and every Patroni cluster that depends on them."""
     while True:
-        text = _look(app)
+        text = _look_again(app) if watch or seconds else _look(app)
         if watch or seconds:
             click.clear()
         click.echo(text, nl=not text.endswith("\n"))
         if not (watch or seconds):
             return
         time.sleep(seconds or 2.0)
+
+
+def _look_again(app: App) -> str:
+    """While one watches, what can't be seen now is shown as that, and looked at again."""
+    try:
+        return _look(app)
+    except ReconfigError as error:
+        return f"{error}\nNext: {error.hint}" if error.hint else str(error)
 
 
 def _look(app: App) -> str:

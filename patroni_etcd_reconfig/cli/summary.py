@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from patroni_etcd_reconfig.cli.app import App
-from patroni_etcd_reconfig.cli.output import show_data, show_error, show_findings, tsv
+from patroni_etcd_reconfig.cli.output import nothing_done, show_data, show_error, show_findings, tsv
 from patroni_etcd_reconfig.core.findings import blockers
-from patroni_etcd_reconfig.engine.result import MEASURES, Result
+from patroni_etcd_reconfig.engine.operation import DRY_RUN
+from patroni_etcd_reconfig.engine.result import MEASURES, Result, exceeded
 
 
 def show_result(app: App, result: Result) -> int:
@@ -23,9 +24,19 @@ def show_result(app: App, result: Result) -> int:
     return result.exit_code
 
 
+def show_nothing(app: App, text: str) -> int:
+    """Say that there was nothing to do, in the contract's form where that is wanted."""
+    click.echo(text, err=True)
+    if app.format in ("json", "yaml", "yml"):
+        show_data(app.format, nothing_done())
+    return 0
+
+
 def _show_pretty(app: App, result: Result) -> None:
-    show_findings(blockers(result.findings))
-    if result.record and result.measured:
+    show_findings([*blockers(result.findings), *exceeded(result.measured or {})])
+    if result.record and result.record.operation_id == DRY_RUN and not result.error:
+        click.echo(f"Dry run: {len(result.record.steps)} steps pass their gates now; nothing was touched.")
+    elif result.record and result.measured:
         click.echo("\n".join(_proof(result)))
     if result.error:
         show_error(app, result.error)

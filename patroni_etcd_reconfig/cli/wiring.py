@@ -33,6 +33,7 @@ class Wiring:
         self.clock = SystemClock()
         self.nodes = make_nodes(app.inventory)
         self.observer: Observer = app.observer(self.nodes)
+        self._lock: Lock | None = None
         self.roster = Roster(app.connector, LOOK_DEADLINE)
         self.mirror = Mirror(self.roster)
 
@@ -55,13 +56,14 @@ class Wiring:
         goal: str = "done",
     ) -> Operation:
         """Return the operation, ready to run."""
+        self._lock = Lock(self.roster.voters, self.app.policy.lock_ttl, self.clock)
         return Operation(
             operation_id=operation_id,
             change=change,
             policy=self.app.policy,
             clock=self.clock,
             reporter=reporter,
-            lock=Lock(self.roster.voters, self.app.policy.lock_ttl, self.clock),
+            lock=self._lock,
             sentinel=Sentinel(self.roster.voters, self._patroni, self.app.policy.probe_interval, self.clock),
             world_for=self._world,
             observe=self.observe,
@@ -71,6 +73,10 @@ class Wiring:
             findings=findings,
             goal=goal,
         )
+
+    def _still_ours(self) -> None:
+        if self._lock:
+            self._lock.check()
 
     def _etcd(self, *, connections: bool = False) -> EtcdView:
         etcd = self.observer.etcd.look(connections=connections)
@@ -96,7 +102,9 @@ class Wiring:
     def _actions(self, record: Record, verification: Verification) -> Actions:
         policy, clock, operation_id = self.app.policy, self.clock, record.operation_id
         links = partial(self._etcd, connections=True)
-        joining = Joining(self.roster, self.nodes, policy, clock, operation_id, self._etcd, links)
+        joining = Joining(
+            self.roster, self.nodes, policy, clock, operation_id, self._etcd, links, self._still_ours
+        )
         return Actions(
             roster=self.roster,
             nodes=self.nodes,
@@ -109,4 +117,5 @@ class Wiring:
             progress=lambda: record.progress,
             verification=verification,
             joining=joining,
+            still_ours=self._still_ours,
         )

@@ -60,12 +60,36 @@ def blockers(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings if finding.severity is Severity.BLOCKER)
 
 
+# What an operator may pass knowingly. All else is a law, or means that the tool would act blindly.
+ACCEPTABLE = frozenset(
+    {
+        "ALARM",
+        "DB_QUOTA",
+        "DISK_SPACE",
+        "FAILSAFE_OFF",
+        "HAZARD_CORRUPTION",
+        "HOSTS_STALE",
+        "LEARNER_PRESENT",
+        "MEMBER_UNHEALTHY",
+        "NOT_CONNECTED",
+        "PATRONI_FAILOVER_PENDING",
+        "PATRONI_LEASE_STALE",
+        "PATRONI_NO_LEADER",
+        "PATRONI_PAUSED",
+        "RAFT_LAG",
+        "TOO_FEW_VOTERS",
+        "VERSION_SKEW",
+        "WRITE_GAP_BUDGET",
+    }
+)
+
+
 def accepted(findings: Iterable[Finding], codes: frozenset[str]) -> tuple[Finding, ...]:
     """Turn the blockers that the operator accepted by code into warnings that say so."""
     return tuple(_accept(finding) if finding.code in codes else finding for finding in findings)
 
 
 def _accept(finding: Finding) -> Finding:
-    if finding.severity is not Severity.BLOCKER:
+    if finding.severity is not Severity.BLOCKER or finding.code not in ACCEPTABLE:
         return finding
     return replace(finding, severity=Severity.WARNING, detail=f"{finding.detail} (accepted by the operator)")

@@ -207,10 +207,11 @@ def node_problem(node: NodeView | None) -> str:
 def check_calm(cluster: PatroniCluster, now: float, policy: Policy) -> Iterator[Finding]:
     """Block unless the cluster has a leader that renewed its lease just now and nothing is in motion."""
     if cluster.leader is None or cluster.lease is None:
+        unread = f"the lease of leader {cluster.leader} can't be read"
         yield blocker(
             "PATRONI_NO_LEADER",
             cluster.scope,
-            "the Patroni cluster has no leader",
+            unread if cluster.leader else "the Patroni cluster has no leader",
             f"patronictl list {cluster.scope}; wait until it has one",
             transient=True,
         )

@@ -17,7 +17,7 @@ class Policy:
     probe_interval   seconds between the sentinel's probe writes: the resolution of the measured write gap
     max_learner_lag  raft entries a learner may be behind the leader when it is promoted; etcd's own rule
                      (90 % of the leader's index) lets a stopped learner through
-    learner_stall    seconds a learner may make no progress before it is removed again
+    learner_stall    seconds a learner may make no progress before the operation stops
     step_timeout     seconds that any one step may wait for its goal
     lock_ttl         seconds the operation's lock outlives a holder that died
     gate_timeout     seconds a transient gate (such as a lease renewed just now) may hold up a step

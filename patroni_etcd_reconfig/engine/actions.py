@@ -74,6 +74,7 @@ class Actions:
     progress: Callable[[], Progress]
     verification: Verification
     joining: Joining
+    still_ours: Callable[[], None] = lambda: None  # raises LockedError when the lock may be lost
 
     def act(self, step: Step, seen: Observation) -> Facts:
         """Do one step; returns when its goal is reached."""
@@ -119,8 +120,9 @@ class Actions:
         if step.target:
             target = etcd.by_peer_urls(step.target.peer_urls)
         if target is None or target not in etcd.healthy_voters:
-            who = step.target.name if step.target else "no other voter"
-            raise StepFailedError(f"{who} is not healthy and can't lead", hint="patronictl-etcd status")
+            why = f"{step.target.name} is not a healthy voter" if step.target else "no other voter is healthy"
+            raise StepFailedError(f"leadership can't move: {why}", hint="patronictl-etcd status")
+        self.still_ours()
         self.roster.leader(self.policy.step_timeout).transfer_leadership(target.id)
         moved = lambda: self._leader_other_than(source.id)  # noqa: E731
         leader = wait_until(
@@ -138,6 +140,7 @@ class Actions:
             if member.id not in present:
                 return True
             _must_be(member, present[member.id])
+            self.still_ours()
             try:
                 self.roster.leader(self.policy.step_timeout).remove_member(member.id)
             except MemberNotFoundError:
@@ -159,6 +162,7 @@ class Actions:
                     f"peer URL {taken[0].peer_urls[0]} is taken by member {format_id(taken[0].id)}",
                     hint="patronictl-etcd resume",
                 )
+            self.still_ours()
             try:
                 return self.roster.leader(self.policy.step_timeout).add_learner(seat.peer_urls)
             except (UnhealthyClusterError, MemberNotFoundError) as error:

@@ -39,6 +39,7 @@ class Joining:
     operation_id: str
     observe_etcd: Callable[[], EtcdView]
     observe_links: Callable[[], EtcdView]  # the same look, with the members' peer connections
+    still_ours: Callable[[], None] = lambda: None  # raises LockedError when the lock may be lost
 
     def start(self, seat: Seat) -> Facts:
         """Configure and start the seat's learner; return once it is published and connected to all."""
@@ -107,6 +108,7 @@ class Joining:
             return view is not None
         if view.health is not Health.HEALTHY:
             return False  # it was in sync a moment ago, and has stopped since
+        self.still_ours()
         try:
             self.roster.leader(self.policy.step_timeout).promote_member(view.id)
         except (LearnerNotReadyError, UnhealthyClusterError, NotEnoughStartedError):

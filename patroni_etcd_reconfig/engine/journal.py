@@ -52,6 +52,7 @@ class Record:
     touched: bool = False  # whether a step that changes something was begun
     measured: dict[str, float] = field(default_factory=dict)
     last_change_at: float = 0.0  # wall time at which the last step that touches etcd ended
+    turned: Change | None = None  # what an abort goes for instead of `change`
     entries: int = 0  # how many lines of the journal tell of it
 
     @property
@@ -81,6 +82,10 @@ class Journal:
         """Record what came of the step."""
         entry = {"kind": "outcome", "step": encode_step(step), "state": state, "facts": dict(facts)}
         self._append({**entry, "text": describe(step), "seconds": round(seconds, 3)})
+
+    def turn(self, change: Change) -> None:
+        """Record that the operation now goes for something else: its abort. A resume goes on with that."""
+        self._append({"kind": "turn", "change": encode_change(change)})
 
     def end(self, state: str, measured: Mapping[str, float]) -> None:
         """Record how this run of the operation ended and what the sentinel measured in it."""
@@ -177,6 +182,8 @@ def _replay(record: Record, entry: Mapping[str, Any]) -> Record:
         _replay_intent(record, entry)
     elif kind == "outcome":
         _replay_outcome(record, entry)
+    elif kind == "turn":
+        record.turned = decode_change(entry["change"])
     elif kind == "end":
         record.state = entry["state"]
         _add_measures(record.measured, entry["measured"])

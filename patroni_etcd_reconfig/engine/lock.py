@@ -29,6 +29,7 @@ def describe_self(operation_id: str, clock: Clock) -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "pid_started": process_start(os.getpid()),
+        "kernel": _kernel(),
         "user": os.environ.get("SUDO_USER") or os.environ.get("USER", ""),
         "since": datetime.fromtimestamp(clock.wall(), timezone.utc).isoformat(timespec="seconds"),
     }
@@ -149,12 +150,28 @@ def _holder(kv: KeyValue) -> Mapping[str, Any]:
 
 
 def _is_dead_here(kv: KeyValue) -> bool:
-    """True only if the holder names this host and its process is certainly gone."""
+    """True only if the holder's process was in this very kernel and pid namespace, and is certainly gone."""
     holder = _holder(kv)
     pid, started = holder.get("pid"), holder.get("pid_started")
-    if holder.get("host") != socket.gethostname() or not isinstance(pid, int) or not started:
+    here = holder.get("host") == socket.gethostname() and holder.get("kernel") == _kernel()
+    if not here or not isinstance(pid, int) or not started:
+        return False
+    try:
+        os.kill(pid, 0)  # asks only; /proc may hide the processes of others
+    except ProcessLookupError:
+        return True
+    except PermissionError:
         return False
     return process_start(pid) != str(started)
+
+
+def _kernel() -> str:
+    """Return what tells this boot and this pid namespace from any other; host names can be equal."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return "unknown"
 
 
 def _who(kv: KeyValue) -> str:

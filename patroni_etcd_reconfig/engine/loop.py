@@ -18,7 +18,7 @@ from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.steps import Step, describe
 from patroni_etcd_reconfig.engine.journal import Journal
 from patroni_etcd_reconfig.engine.world import World
-from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, StepFailedError
+from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, StepFailedError, UnreachableError
 from patroni_etcd_reconfig.ports import Clock
 
 # How often a step may come up again right after it was done or had an unknown outcome.
@@ -73,7 +73,7 @@ class Engine:
         """Return when the change is done and verified; raises ReconfigError when it stops before that."""
         last, repeats = None, 0
         while True:
-            seen = self.world.observe(self.journal.record.progress)
+            seen = self._look()
             steps = make_plan(seen, change).steps
             if not steps:
                 return
@@ -87,6 +87,21 @@ class Engine:
             ready = self._pass_gates(seen, steps[0], change)
             if ready is not None:
                 self._do(steps, *ready)
+
+    def _look(self) -> Observation:
+        """Look; an election or a lost answer is no reason to end an operation: look again for a while."""
+        deadline = self.clock.monotonic() + self.policy.gate_timeout
+        told = False
+        while True:
+            try:
+                return self.world.observe(self.journal.record.progress)
+            except (EtcdError, UnreachableError) as error:
+                if error.exit_code is ExitCode.USAGE or self.clock.monotonic() >= deadline:
+                    raise
+                if not told:
+                    self.reporter.say(f"can't look at the cluster now ({error}); looking again")
+                told = True
+                self.clock.sleep(GATE_PAUSE)
 
     def _pass_gates(
         self, seen: Observation, step: Step, change: Change
@@ -106,7 +121,7 @@ class Engine:
                 self.reporter.held_up(step, stopping)
             told = reasons
             self.clock.sleep(GATE_PAUSE)
-            seen = self.world.observe(self.journal.record.progress)
+            seen = self._look()
             if make_plan(seen, change).steps[:1] != (step,):
                 return None
         return seen, findings

@@ -45,6 +45,8 @@ class Mirror:
         """Return the lines of every journal in etcd, by operation id."""
         found: dict[str, list[str]] = defaultdict(list)
         for kv in self._roster.voters()[0].range(ETCD_PREFIX, prefix=True).kvs:
-            operation_id = kv.key.removeprefix(ETCD_PREFIX).partition("/")[0]
-            found[operation_id].append(kv.value)
+            operation_id, _, number = kv.key.removeprefix(ETCD_PREFIX).partition("/")
+            # A line that could not be copied leaves a gap; what follows it would be misread.
+            if number == f"{len(found[operation_id]) + 1:06d}":
+                found[operation_id].append(kv.value)
         return dict(found)

@@ -16,12 +16,14 @@ from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.engine.journal import Journal, Record, begin
 from patroni_etcd_reconfig.engine.lock import Lock, describe_self
 from patroni_etcd_reconfig.engine.loop import BlockedError, Engine, Reporter
-from patroni_etcd_reconfig.engine.result import Result
+from patroni_etcd_reconfig.engine.result import Result, exceeded
 from patroni_etcd_reconfig.engine.sentinel import Sentinel
 from patroni_etcd_reconfig.engine.verification import NotVerifiedError, baseline_of, broken_promises
 from patroni_etcd_reconfig.engine.world import SimulatedWorld, World
 from patroni_etcd_reconfig.errors import EtcdError, InterruptedOperationError, ReconfigError, UnreachableError
 from patroni_etcd_reconfig.ports import Clock
+
+DRY_RUN = "dry-run"  # the operation id of a run that touches nothing
 
 
 def new_operation_id(change: Change, clock: Clock) -> str:
@@ -81,7 +83,7 @@ class Operation:
         record = journal.record
         shown = "failed" if error and state == self.goal else state
         seconds = self.clock.wall() - record.started_at
-        found = (*self.findings, *findings)
+        found = (*self.findings, *findings, *exceeded(record.measured))
         return Result(
             self.change.verb, shown, record.started_at, seconds, record, record.measured, found, error
         )
@@ -144,7 +146,7 @@ def begin_journal(
 
 def dry_run(change: Change, seen: Observation, policy: Policy, clock: Clock, reporter: Reporter) -> Result:
     """Run the same engine on a simulated world: every plan and gate is real, nothing is touched."""
-    record = Record("dry-run", change, clock.wall(), {})
+    record = Record(DRY_RUN, change, clock.wall(), {})
     journal = Journal(None, record, clock, None, 0)
     engine = Engine(SimulatedWorld(seen), journal, policy, clock, reporter, lambda: None)
     began = time.monotonic()
@@ -159,6 +161,8 @@ def _dry_result(
     record: Record, began: float, findings: tuple[Finding, ...], error: ReconfigError | None
 ) -> Result:
     seconds = time.monotonic() - began
+    for step in record.steps:
+        step.state = "simulated"
     return Result(
         record.change.verb, _state(error), record.started_at, seconds, record, None, findings, error
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from patroni_etcd_reconfig.core.findings import Finding
+from patroni_etcd_reconfig.core.findings import Finding, warning
 from patroni_etcd_reconfig.engine.journal import Record
 from patroni_etcd_reconfig.errors import ExitCode, ReconfigError
 
@@ -59,6 +59,21 @@ class Result:
             "findings": [finding.as_dict() for finding in self.findings],
             "error": error_as_dict(self.error),
         }
+
+
+def exceeded(measured: Mapping[str, float]) -> tuple[Finding, ...]:
+    """Return a warning when the largest DCS write gap is above what was promised."""
+    gap, promised = measured.get("dcs_write_gap_max_ms", 0.0), PROMISED["dcs_write_gap_max_ms"]
+    if gap <= promised:
+        return ()
+    return (
+        warning(
+            "PROMISE_EXCEEDED",
+            "etcd",
+            f"a DCS write gap of {gap:.0f} ms was measured, at most {promised} ms was promised",
+            "look at the load and the disks of the etcd machines before the next change",
+        ),
+    )
 
 
 def error_as_dict(error: ReconfigError | None) -> dict[str, str] | None:

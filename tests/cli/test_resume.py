@@ -87,7 +87,6 @@ def test_the_journal_is_read_only_when_the_lock_is_held(tmp_path: Path) -> None:
     assert go_on(path, run, lines) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="resume.py:run_record fetches, and so writes, before the lock is held")
 def test_the_copy_is_fetched_only_when_the_lock_is_held(tmp_path: Path) -> None:
     path = tmp_path / "op.jsonl"
     lines = begun(tmp_path / "elsewhere.jsonl")

@@ -17,6 +17,7 @@ from tests.fake_etcd import FakeEtcd, client_url
 from .fakes import FakeClock
 
 TTL = 30
+HERE = {key: describe_self("x", FakeClock())[key] for key in ("host", "kernel")}
 NO_SUCH_PID = 2**22 + 1  # above the kernel's limit (PID_MAX_LIMIT)
 
 
@@ -105,32 +106,38 @@ def test_a_holder_who_left_no_name_is_respected_too(scene: Scene, value: str) ->
 
 
 def test_a_dead_process_of_this_host_gives_way_at_once(scene: Scene) -> None:
-    scene.hold(host=socket.gethostname(), pid=NO_SUCH_PID, pid_started="1", operation="op-1")
+    scene.hold(**HERE, pid=NO_SUCH_PID, pid_started="1", operation="op-1")
     scene.acquire()
     scene.lock.check()
     assert "op-1" in scene.said[0]
 
 
+def test_a_process_of_an_equal_host_name_elsewhere_can_not_be_judged_from_here(scene: Scene) -> None:
+    scene.hold(**{**HERE, "kernel": "another boot pid:[1]"}, pid=NO_SUCH_PID, pid_started="1")
+    with pytest.raises(LockedError):
+        scene.acquire()
+
+
 def test_a_reused_pid_is_not_taken_for_the_holder(scene: Scene) -> None:
-    scene.hold(host=socket.gethostname(), pid=os.getpid(), pid_started="1")
+    scene.hold(**HERE, pid=os.getpid(), pid_started="1")
     scene.acquire()
     scene.lock.check()
 
 
 def test_a_live_process_of_this_host_is_respected(scene: Scene) -> None:
-    scene.hold(host=socket.gethostname(), pid=os.getpid(), pid_started=process_start(os.getpid()))
+    scene.hold(**HERE, pid=os.getpid(), pid_started=process_start(os.getpid()))
     with pytest.raises(LockedError):
         scene.acquire()
 
 
 def test_a_holder_of_this_host_who_can_not_be_told_dead_is_respected(scene: Scene) -> None:
-    scene.hold(host=socket.gethostname(), pid=os.getpid())
+    scene.hold(**HERE, pid=os.getpid())
     with pytest.raises(LockedError):
         scene.acquire()
 
 
 def test_a_dead_holder_whose_key_has_no_lease_ends_in_an_error_not_in_a_loop(scene: Scene) -> None:
-    holder = {"host": socket.gethostname(), "pid": NO_SUCH_PID, "pid_started": "1"}
+    holder = {**HERE, "pid": NO_SUCH_PID, "pid_started": "1"}
     scene.clients()[0].put(LOCK_KEY, json.dumps(holder))
 
     def stop_the_loop(call: str) -> None:

@@ -189,7 +189,7 @@ def test_a_dry_run_passes_every_gate_and_touches_nothing() -> None:
     result = dry_run(CHANGE, START, Policy(), FakeClock(), Told())
     assert result.state == "done"
     assert result.record is not None
-    assert [step.state for step in result.record.steps] == ["done"] * STEP_COUNT
+    assert [step.state for step in result.record.steps] == ["simulated"] * STEP_COUNT
 
 
 def test_a_dry_run_is_blocked_by_what_would_block_the_real_one() -> None:

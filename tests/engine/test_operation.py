@@ -177,7 +177,6 @@ def test_a_closed_gate_is_blocked_with_its_findings(scene: Scene) -> None:
     scene.assert_given_back()
 
 
-@pytest.mark.xfail(strict=True, reason="loop.py:_pass_gates lets an EtcdError of a look end the operation")
 def test_a_look_that_fails_while_a_gate_holds_a_step_up_is_taken_again(scene: Scene) -> None:
     pending = replace(PATRONI, failover="member pg2")
     scene.world.state = replace(scene.world.state, patroni=(pending,))
