@@ -29,6 +29,7 @@ COMMANDS = {
     "add": (f"{_CLI}.membership:add", "Add nodes of the inventory as members."),
     "remove": (f"{_CLI}.membership:remove", "Remove members, by name or by id."),
     "promote": (f"{_CLI}.membership:promote", "Promote a learner once it is in sync."),
+    "plan": (f"{_CLI}.planfile:command", "Show what apply would do, and write it to a file."),
     "apply": (f"{_CLI}.membership:apply", "Make the membership equal to the inventory."),
     "restart": (f"{_CLI}.service:restart", "Restart members one by one, the leader last."),
     "move-leader": (f"{_CLI}.service:move_leader", "Move raft leadership to another voter."),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from patroni_etcd_reconfig.cli.app import App
-from patroni_etcd_reconfig.cli.running import carry_out, change_options
+from patroni_etcd_reconfig.cli.planfile import planned_change
+from patroni_etcd_reconfig.cli.running import carry_out, change_options, inventory_change, seat_of
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import (
     Change,
     Seat,
     addition_of,
-    equality_with,
     find_member,
     promotion_of,
     removal_of,
@@ -84,37 +86,20 @@ def promote(app: App, name: str, force: bool, dry_run: bool) -> int:
 
 
 @click.command()
+@click.argument("plan_file", required=False, type=click.Path(path_type=Path))
 @change_options
 @click.pass_obj
-def apply(app: App, force: bool, dry_run: bool) -> int:
-    """Make the membership equal to the inventory (-i): grow, shrink, move, one safe change at a time."""
+def apply(app: App, plan_file: Path | None, force: bool, dry_run: bool) -> int:
+    """Make the membership equal to the inventory (-i), or carry out a plan file.
+
+    Any mix of additions, removals and moves, one safe change at a time. A plan file is refused, with exit
+    code 7, when the cluster is no longer the one it was made for.
+    """
 
     def wanted(wiring: Wiring, etcd: EtcdView) -> Change:
-        if not wiring.nodes:
-            raise ConfigError("the inventory names no members", hint="give one with -i", code="NO_INVENTORY")
-        return equality_with(etcd, tuple(_live_or_listed(wiring, etcd, name) for name in wiring.nodes))
+        return planned_change(plan_file, etcd) if plan_file else inventory_change(wiring, etcd)
 
     return carry_out(app, wanted, force=force, dry_run=dry_run)
-
-
-def seat_of(wiring: Wiring, name: str) -> Seat:
-    """Return the seat that the inventory gives a node; ConfigError says what is missing there."""
-    node = wiring.nodes.get(name)
-    if node is None or not node.peer_urls:
-        what = "does not name this node" if node is None else "gives it no peer_url"
-        raise ConfigError(
-            f"{name}: the inventory {what}",
-            hint=f"put {name} under etcd.members with host, peer_url and client_url",
-            code="UNKNOWN_NODE",
-        )
-    return Seat(name, node.peer_urls)
-
-
-def _live_or_listed(wiring: Wiring, etcd: EtcdView, name: str) -> Seat:
-    """URLs default to the running member's."""
-    node = wiring.nodes[name]
-    live = next((view.member for view in etcd.members if view.member.name == name), None)
-    return Seat(name, live.peer_urls) if live and not node.peer_urls else seat_of(wiring, name)
 
 
 def _refuse_taken(etcd: EtcdView, seats: tuple[Seat, ...]) -> None:

@@ -15,7 +15,7 @@ from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.cli.progress import QuietReporter, reporter
 from patroni_etcd_reconfig.cli.summary import show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
-from patroni_etcd_reconfig.core.changes import Change, UnknownMemberError
+from patroni_etcd_reconfig.core.changes import Change, Seat, UnknownMemberError, equality_with
 from patroni_etcd_reconfig.core.findings import Finding, blocker, blockers
 from patroni_etcd_reconfig.core.model import EtcdView, Observation, format_id
 from patroni_etcd_reconfig.core.planner import make_plan
@@ -151,3 +151,30 @@ def _blocked(app: App, change: Change, began: float, findings: tuple[Finding, ..
         hint=f"{first.remedy}; then: {app.command_line('preflight')}",
     )
     return Result(change.verb, "blocked", began, time.time() - began, findings=findings, error=error)
+
+
+def inventory_change(wiring: Wiring, etcd: EtcdView) -> Change:
+    """Return the change that makes the membership equal to the inventory."""
+    if not wiring.nodes:
+        raise ConfigError("the inventory names no members", hint="give one with -i", code="NO_INVENTORY")
+    return equality_with(etcd, tuple(_live_or_listed(wiring, etcd, name) for name in wiring.nodes))
+
+
+def seat_of(wiring: Wiring, name: str) -> Seat:
+    """Return the seat that the inventory gives a node; ConfigError says what is missing there."""
+    node = wiring.nodes.get(name)
+    if node is None or not node.peer_urls:
+        what = "does not name this node" if node is None else "gives it no peer_url"
+        raise ConfigError(
+            f"{name}: the inventory {what}",
+            hint=f"put {name} under etcd.members with host, peer_url and client_url",
+            code="UNKNOWN_NODE",
+        )
+    return Seat(name, node.peer_urls)
+
+
+def _live_or_listed(wiring: Wiring, etcd: EtcdView, name: str) -> Seat:
+    """URLs default to the running member's."""
+    node = wiring.nodes[name]
+    live = next((view.member for view in etcd.members if view.member.name == name), None)
+    return Seat(name, live.peer_urls) if live and not node.peer_urls else seat_of(wiring, name)

@@ -84,6 +84,11 @@ def check_quorum(etcd: EtcdView) -> Iterator[Finding]:
         )
 
 
+def check_plan_fits(etcd: EtcdView, change: Change) -> tuple[Finding, ...]:
+    """Return why a change that was planned earlier is not for this membership; nothing when it is."""
+    return (*_check_identity(etcd, change), *_check_membership(etcd, change))
+
+
 def _check_membership(etcd: EtcdView, change: Change) -> Iterator[Finding]:
     """Every member must be one the operation began with, or a new one on a joiner's seat."""
     known = {ref.id for ref in (*change.victims, *change.others)}

@@ -98,7 +98,7 @@ class Journal:
         _replay(self.record, json.loads(line))
         self._lines += 1
         if self._mirror:
-            self._mirror(f"{self.record.operation_id}/{self._lines:06d}", line)
+            self._mirror(place_of(self.record.operation_id, self._lines), line)
 
 
 def begin(
@@ -124,9 +124,21 @@ def begin(
 
 
 def reopen(path: Path, clock: Clock, mirror: Mirror | None = None) -> Journal:
-    """Open the journal of an earlier operation to go on with it."""
+    """Open the journal of an earlier operation to go on with it.
+
+    All its lines are offered to the mirror again: a process that was killed may have left gaps there.
+    """
     lines = _lines_of(path)
-    return Journal(path, read(lines, str(path)), clock, mirror, len(lines))
+    record = read(lines, str(path))
+    if mirror:
+        for number, line in enumerate(lines, 1):
+            mirror(place_of(record.operation_id, number), line)
+    return Journal(path, record, clock, mirror, len(lines))
+
+
+def place_of(operation_id: str, number: int) -> str:
+    """Return where the mirror keeps the line with this number, counted from 1."""
+    return f"{operation_id}/{number:06d}"
 
 
 def read(lines: Iterable[str], source: str) -> Record:

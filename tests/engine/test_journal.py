@@ -116,6 +116,13 @@ def test_a_disk_that_takes_no_journal_stops_the_operation(
     assert caught.value.hint
 
 
+def test_a_reopened_journal_fills_the_gaps_in_its_copy(tmp_path: Path) -> None:
+    _begin(tmp_path / "j").intend(STEPS[0])
+    copies: dict[str, str] = {}
+    reopen(tmp_path / "j", FakeClock(), copies.__setitem__)
+    assert "\n".join(copies.values()) + "\n" == (tmp_path / "j").read_text()
+
+
 def test_every_line_is_offered_to_the_mirror(tmp_path: Path) -> None:
     copies: dict[str, str] = {}
     journal = begin(

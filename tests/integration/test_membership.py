@@ -11,7 +11,7 @@ import pytest
 
 from patroni_etcd_reconfig.lab.processes import running
 from tests.integration.etcd_servers import wait_until
-from tests.integration.tool import Outcome, Tool, tool_on
+from tests.integration.tool import Outcome, Tool, tool_on, wait_for_line
 
 pytestmark = pytest.mark.etcd
 ACCEPT = ("--accept", "HAZARD_CORRUPTION")
@@ -230,3 +230,47 @@ def test_hosts_tells_what_a_patroni_file_means_at_its_next_start(tool: Tool, tmp
     bad = tool.run("hosts", str(stale), "-f", "json")
     assert bad.code == 3
     assert "does not start PostgreSQL" in bad.json["hosts"][0]["at_next_start"]
+
+
+def test_a_plan_file_is_carried_out_later_and_refused_when_the_cluster_moved_on(
+    tool: Tool, tmp_path: Path
+) -> None:
+    grow, stale = tmp_path / "grow.json", tmp_path / "stale.json"
+    tool.forget_node(5)
+    planned = tool.run("plan", "-o", str(grow), "-f", "json")
+    assert planned.code == 0, planned.err
+    assert "add n4 as a learner" in planned.json["plan"]["steps"]
+    stale.write_text(grow.read_text())
+    _run(tool, "apply", str(grow))
+    assert _voters(tool) == {"n1", "n2", "n3", "n4"}
+    again = tool.run("apply", str(grow), "--force", "-f", "json", *ACCEPT)
+    assert again.code == 0, again.err  # all of it happened already: a prefix of the plan
+    tool.plan_node(5)
+    _run(tool, "replace", "n1", "--by", "n5")
+    refused = tool.run("apply", str(stale), "--force", "-f", "json", *ACCEPT)
+    assert (refused.code, refused.json["error"]["code"]) == (7, "PLAN_MISMATCH")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "hello"])
+def test_a_file_that_is_no_plan_is_named(tool: Tool, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    refused = tool.run("apply", str(path), "--force")
+    assert refused.code == 2
+    assert str(path) in refused.err
+
+
+def test_a_tool_that_was_frozen_past_its_lock_stops_before_its_next_step(tool: Tool) -> None:
+    tool.layout.inventory.write_text(tool.layout.inventory.read_text() + "  lock_ttl: 5\n")
+    with tool.running("cycle", "--force", "-f", "json", *ACCEPT) as process:
+        wait_for_line(process, "is settled ...")
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: not tool.client(1).range("/patroni-etcd-reconfig/lock").kvs, 20, "the lock to end")
+        before = tool.ids()
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 6, err
+    assert "LOCK_LOST" in out
+    assert tool.ids() == before
+    resumed = tool.run("resume", "--force", *ACCEPT)
+    assert resumed.code == 0, resumed.err
