@@ -1,6 +1,7 @@
 # make setup   what the lab and the tests need: Debian packages, and a virtual environment in .venv
 # make demo    replace all etcd members under a live Patroni cluster, and prove that nobody noticed
 # make test    all tests, on real etcd, Patroni and PostgreSQL
+# make etcd-versions, make test-versions   more etcd versions, and the tests on real etcd with each
 # make bench   this tool, the naive way and the floor, side by side
 
 VENV := .venv
@@ -8,7 +9,7 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 NET ?=
 
-.PHONY: setup packages demo test bench lint type format check clean
+.PHONY: setup packages demo test etcd-versions test-versions bench lint type format check clean
 
 setup: packages $(STAMP)
 
@@ -27,6 +28,13 @@ demo: setup
 
 test: setup
 	$(PYTHON) -m pytest $(TESTS)
+
+# More etcd versions side by side, and the tests on real etcd with each of them (about half an hour).
+etcd-versions: setup
+	sh .ci/etcd-versions
+
+test-versions: etcd-versions
+	ETCD_DIRS="$$(ls -d $(CURDIR)/.etcd/*/ | tr '\n' ':')" $(PYTHON) -m pytest -m etcd $(TESTS)
 
 bench: setup
 	$(PYTHON) -m patroni_etcd_reconfig.lab.bench
