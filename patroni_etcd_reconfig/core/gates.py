@@ -25,7 +25,6 @@ from patroni_etcd_reconfig.core.steps import (
     SetDataAside,
     StartMember,
     Step,
-    TransferLeadership,
     subject,
     touches_etcd,
     worst_write_gap,
@@ -34,8 +33,6 @@ from patroni_etcd_reconfig.core.steps import (
 # How old a lease renewal may be, beyond `loop_wait`, to count as "just now": Patroni renews once a loop,
 # a loop takes its time besides, and etcd cuts a lease's remainder to whole seconds.
 LEASE_GRACE = 3.0
-# Right before leadership moves the renewal must be this young, so that the next one is far away.
-FRESH_RENEWAL = 2.0
 
 
 def check_step(seen: Observation, step: Step, change: Change, policy: Policy) -> tuple[Finding, ...]:
@@ -55,8 +52,6 @@ def _reasons(seen: Observation, step: Step, change: Change, policy: Policy) -> I
     for cluster in seen.patroni:
         yield from check_calm(cluster, seen.at, policy)
         yield from check_budget(cluster, worst_write_gap(step))
-        if isinstance(step, TransferLeadership):
-            yield from _check_fresh(cluster, seen.at)
 
 
 def _check_identity(etcd: EtcdView, change: Change) -> Iterator[Finding]:
@@ -258,11 +253,6 @@ def _stale_lease(cluster: PatroniCluster, age: float, allowed: float) -> Finding
         f"patronictl list {cluster.scope}; look at the Patroni log of {cluster.leader}",
         transient=True,
     )
-
-
-def _check_fresh(cluster: PatroniCluster, now: float) -> Iterator[Finding]:
-    if cluster.lease and now - cluster.lease.renewed_after > FRESH_RENEWAL:
-        yield _stale_lease(cluster, now - cluster.lease.renewed_after, FRESH_RENEWAL)
 
 
 def check_budget(cluster: PatroniCluster, gap: float) -> Iterator[Finding]:

@@ -122,6 +122,7 @@ class Actions:
         if target is None or target not in etcd.healthy_voters:
             why = f"{step.target.name} is not a healthy voter" if step.target else "no other voter is healthy"
             raise StepFailedError(f"leadership can't move: {why}", hint="patronictl-etcd status")
+        self.verification.await_renewals()
         self.still_ours()
         self.roster.leader(self.policy.step_timeout).transfer_leadership(target.id)
         moved = lambda: self._leader_other_than(source.id)  # noqa: E731

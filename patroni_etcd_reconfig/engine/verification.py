@@ -15,6 +15,9 @@ from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, Ste
 from patroni_etcd_reconfig.parallel import gather
 from patroni_etcd_reconfig.ports import Clock
 
+# A renewal this young, in seconds, counts as one that came just now: etcd tells whole seconds only.
+JUST_NOW = 2.0
+
 
 class NotVerifiedError(ReconfigError):
     """The steps were done, but what they promised is not what is seen."""
@@ -47,6 +50,21 @@ class Verification:
         since = self.clock.monotonic() - max(0.0, self.clock.wall() - self.last_change())
         self._wait(lambda: self._renewed(since, revision), "every Patroni leader to renew its lease")
         return {"verified": True}
+
+    def await_renewals(self) -> None:
+        """Return once every Patroni leader has renewed its lease: so late that none is due, or from now on.
+
+        With many clusters on one etcd their loops never coincide; each of them renews within its own
+        `loop_wait`. Raises StepFailedError when one does not.
+        """
+        began, revision = self.clock.monotonic(), self.observe_etcd().revision
+        wait_until(
+            lambda: self._renewed(began - JUST_NOW, revision),
+            what="every Patroni leader to renew its lease",
+            seconds=self.policy.step_timeout,
+            clock=self.clock,
+            pause=0.05,
+        )
 
     def _wait(self, probe: Callable[[], bool], what: str) -> None:
         try:

@@ -17,7 +17,6 @@ from patroni_etcd_reconfig.core.steps import (
     RemoveMember,
     SaveSnapshot,
     Step,
-    TransferLeadership,
 )
 
 from .builders import IDS, cycle, down, etcd, learner, patroni, seen, urls, voter, voters
@@ -78,12 +77,6 @@ def test_an_accepted_finding_becomes_a_warning_that_says_so() -> None:
     findings = check_step(state, REMOVE_C, cycle(voters(3)), Policy(accept=frozenset({"PATRONI_PAUSED"})))
     assert [(f.code, f.severity) for f in findings] == [("PATRONI_PAUSED", Severity.WARNING)]
     assert "accepted" in findings[0].detail
-
-
-def test_leadership_moves_only_right_after_a_renewal() -> None:
-    step = TransferLeadership(reference(voter("a").member))
-    assert _codes(seen(voters(3), patroni(age=1.0)), step) == []
-    assert _codes(seen(voters(3), patroni(age=5.0)), step) == ["PATRONI_LEASE_STALE"]
 
 
 def test_a_member_that_somebody_else_added_stops_the_operation() -> None:

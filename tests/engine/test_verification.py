@@ -13,7 +13,7 @@ from patroni_etcd_reconfig.engine.verification import (
     broken_promises,
     same_hashes,
 )
-from patroni_etcd_reconfig.errors import EtcdError, EtcdTimeoutError, ExitCode
+from patroni_etcd_reconfig.errors import EtcdError, EtcdTimeoutError, ExitCode, StepFailedError
 from patroni_etcd_reconfig.ports import HashKv
 from tests.core.builders import patroni
 from tests.fake_etcd import client_url, peer_url
@@ -165,6 +165,24 @@ def test_a_renewal_is_waited_for(bench: Bench) -> None:
     bench.verification.observe_patroni = renewed_later
     bench.verification.verify()
     assert 1003 <= bench.clock.now < 1004
+
+
+def test_many_clusters_have_renewed_once_each_renewed_in_its_own_loop(bench: Bench) -> None:
+    began = bench.clock.now
+
+    def out_of_step() -> tuple[PatroniCluster, ...]:
+        ages = [(bench.clock.now - began + phase) % 10 for phase in (3, 5, 8)]
+        return tuple(patroni(f"s{n}", lease=lease(30 - age, bench.clock.now)) for n, age in enumerate(ages))
+
+    bench.verification.observe_patroni = out_of_step
+    bench.verification.await_renewals()
+    assert bench.clock.now - began < 10
+
+
+def test_leadership_does_not_move_while_a_leader_does_not_renew(bench: Bench) -> None:
+    bench.patroni = (patroni(lease=lease(20, bench.clock.now)),)
+    with pytest.raises(StepFailedError, match="every Patroni leader to renew"):
+        bench.verification.await_renewals()
 
 
 def test_patroni_that_can_not_be_read_for_a_moment_is_asked_again(bench: Bench) -> None:
