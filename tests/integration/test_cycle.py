@@ -224,12 +224,15 @@ def _tolerance(tool: Tool) -> int:
 
 
 def test_a_dead_member_blocks_the_cycle_of_another(tool: Tool) -> None:
+    inventory = tool.layout.inventory.read_text()
+    tool.layout.inventory.write_text(inventory + "  gate_timeout: 3.0\n")
     os.kill(tool.etcd_pid(2), signal.SIGKILL)
     try:
         wait_until(lambda: _tolerance(tool) == 0, 10, "the two others to go on")
         refused = tool.run("cycle", "n1", "--force", "-f", "json", "--accept", "MEMBER_UNHEALTHY", *ACCEPT)
     finally:
         start_members(tool.layout)
+        tool.layout.inventory.write_text(inventory)
     assert refused.code == 3
     assert refused.json["error"]["code"] in ("NO_QUORUM_AFTER", "PREFLIGHT")
     assert all(finding["remedy"] for finding in refused.json["findings"])

@@ -251,13 +251,13 @@ def test_a_plan_file_is_carried_out_later_and_refused_when_the_cluster_moved_on(
     assert (refused.code, refused.json["error"]["code"]) == (7, "PLAN_MISMATCH")
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", "hello"])
-def test_a_file_that_is_no_plan_is_named(tool: Tool, tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_plan_is_named(tool: Tool, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    path.write_text(text)
-    refused = tool.run("apply", str(path), "--force")
-    assert refused.code == 2
-    assert str(path) in refused.err
+    for text in ("", "{}", "[1]", "hello"):
+        path.write_text(text)
+        refused = tool.run("apply", str(path), "--force")
+        assert refused.code == 2
+        assert str(path) in refused.err
 
 
 def test_a_tool_that_was_frozen_past_its_lock_stops_before_its_next_step(tool: Tool) -> None:
