@@ -17,7 +17,7 @@ from patroni_etcd_reconfig.core.changes import MemberRef, Seat
 from patroni_etcd_reconfig.core.closed import assert_never
 from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, Observation, Progress, format_id
 from patroni_etcd_reconfig.core.policy import Policy
-from patroni_etcd_reconfig.core.quorum import is_linked
+from patroni_etcd_reconfig.core.quorum import is_linked, survives_without
 from patroni_etcd_reconfig.core.simulate import best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
@@ -137,6 +137,8 @@ class Actions:
 
     def _remove(self, member: MemberRef) -> Facts:
         def attempt() -> bool:
+            if refused:
+                self._recheck_removal(member)
             present = self._listed()
             if member.id not in present:
                 return True
@@ -154,6 +156,17 @@ class Actions:
         refused: list[EtcdError] = []
         self._retry_refused(attempt, refused, f"etcd to allow the removal of {member.name}")
         return {"removed": format_id(member.id)}
+
+    def _recheck_removal(self, member: MemberRef) -> None:
+        """While etcd refused, a member may have died, or this one been elected: laws 2 and 3 hold now, too."""
+        etcd = self.observe_etcd()
+        view = etcd.by_id(member.id)
+        voting = view is not None and not view.member.is_learner
+        if voting and (etcd.leader_id == member.id or not survives_without(etcd, member.id)):
+            raise StepFailedError(
+                f"the cluster changed while etcd refused to remove {member.name}",
+                hint="patronictl-etcd status; patronictl-etcd resume",
+            )
 
     def _add(self, seat: Seat) -> Facts:
         def attempt() -> Member | None:
