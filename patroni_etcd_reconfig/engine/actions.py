@@ -158,12 +158,12 @@ class Actions:
         return {"removed": format_id(member.id)}
 
     def _recheck_removal(self, member: MemberRef) -> None:
-        """While etcd refused, a member may have died, or this one been elected: laws 2 and 3 hold now, too."""
+        """While etcd refused, a member may have died, or this one been elected: laws 2 and 3 still hold."""
         etcd = self.observe_etcd()
         view = etcd.by_id(member.id)
         voting = view is not None and not view.member.is_learner
         if voting and (etcd.leader_id == member.id or not survives_without(etcd, member.id)):
-            raise StepFailedError(
+            raise MembershipError(
                 f"the cluster changed while etcd refused to remove {member.name}",
                 hint="patronictl-etcd status; patronictl-etcd resume",
             )
