@@ -58,7 +58,7 @@ HAZARDS = (
         "HAZARD_LEARNER_TRAP",
         (3, 6, 0),
         (4, 0, 0),
-        Severity.WARNING,
+        Severity.INFO,
         "a learner refuses Patroni with an error that makes it ask the same learner again until it gives up",
         "restart no other etcd and no Patroni while a learner is in the list",
         "etcd-io/etcd#13853",
