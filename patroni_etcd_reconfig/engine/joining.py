@@ -15,6 +15,7 @@ from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import (
     LearnerNotReadyError,
     MemberNotLearnerError,
+    NodeControlError,
     NotEnoughStartedError,
     StepFailedError,
     UnhealthyClusterError,
@@ -46,10 +47,11 @@ class Joining:
         node = self.nodes[seat.name]
         etcd = self.observe_etcd()
         node.write_config(joining_settings(node, etcd, seat), self.operation_id)
+        arrival = _Arrival(self, seat, node)
         if not node.look().service_active:
-            node.start()
+            arrival.start()
         view = wait_until(
-            _Arrival(self, seat, node).look,
+            arrival.look,
             what=f"{seat.name} to join as a learner, with live connections from and to every voter: "
             f"look at its etcd log, and whether the others reach its peer URL {seat.peer_urls[0]}",
             seconds=self.policy.step_timeout,
@@ -131,8 +133,17 @@ class _Arrival:
     joining: Joining
     seat: Seat
     node: NodeControl
-    starts: int = 1
+    starts: int = 0
     checked_at: float = 0.0
+
+    def start(self) -> None:
+        """Start once; some supervisors report an etcd that ends at once as a failed start."""
+        self.starts += 1
+        try:
+            self.node.start()
+        except NodeControlError:
+            if self.starts >= MAX_STARTS:
+                raise
 
     def look(self) -> MemberView | None:
         etcd = self.joining.observe_links()
@@ -160,8 +171,7 @@ class _Arrival:
                 hint=f"look at the etcd log of {self.seat.name}; then: patronictl-etcd resume",
                 code="MEMBER_EXITS",
             )
-        self.starts += 1
-        self.node.start()
+        self.start()
 
 
 @dataclass

@@ -22,6 +22,7 @@ from patroni_etcd_reconfig.engine.joining import Joining
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.verification import Verification
 from patroni_etcd_reconfig.engine.world import Facts
+from patroni_etcd_reconfig.errors import NodeControlError
 from patroni_etcd_reconfig.observe.etcd import EtcdObserver
 from tests.core.builders import IDS, node
 from tests.fake_etcd import FakeEtcd, client_url, peer_url
@@ -43,6 +44,7 @@ class FakeNode:
     etcd: FakeEtcd
     view: NodeView
     exits: int = 0
+    complains: bool = False  # as systemctl does when a start of Type=notify ends at once
     lag: int = 0
     starts: int = 0
     stops: int = 0
@@ -75,6 +77,8 @@ class FakeNode:
 
     def start(self) -> None:
         self.starts += 1
+        if self.starts <= self.exits and self.complains:
+            raise NodeControlError(f"{self.name}: the start command: exit code 1")
         if self.starts > self.exits:
             started = self.etcd.start(self.name, lag=self.lag)
             data = DataDir(self.etcd.cluster_id, started.member_id)

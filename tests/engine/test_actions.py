@@ -30,6 +30,7 @@ from patroni_etcd_reconfig.errors import (
     ExitCode,
     LearnerNotReadyError,
     MemberNotFoundError,
+    NodeControlError,
     NotEnoughStartedError,
     StepFailedError,
     TooManyLearnersError,
@@ -283,6 +284,21 @@ def test_a_service_that_runs_already_is_not_started_again(bench: Bench) -> None:
     bench.nodes["c"].start()
     bench.act(StartMember(seat("c")))
     assert bench.nodes["c"].starts == 1
+
+
+def test_a_start_that_is_reported_as_failed_is_tried_again_too(bench: Bench) -> None:
+    bench.vacate("c")
+    bench.nodes["c"].exits, bench.nodes["c"].complains = 2, True
+    bench.act(StartMember(seat("c")))
+    assert bench.nodes["c"].starts == 3
+
+
+def test_a_start_that_always_fails_is_told_in_the_words_of_the_command(bench: Bench) -> None:
+    bench.vacate("c")
+    bench.nodes["c"].exits, bench.nodes["c"].complains = 99, True
+    with pytest.raises(NodeControlError, match="exit code 1"):
+        bench.act(StartMember(seat("c")))
+    assert bench.nodes["c"].starts == MAX_STARTS
 
 
 @pytest.mark.parametrize("exits", range(1, MAX_STARTS))
