@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from patroni_etcd_reconfig.cli.app import App
@@ -34,7 +36,7 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
     if record is None:
         return show_nothing(app, "Nothing to abort.")
     change = abort_of(seen.etcd, record.change)
-    seen = wiring.observer.observe(record.progress)
+    seen = replace(seen, progress=record.progress)
     click.echo(show_plan(make_plan(seen, change), seen), err=True)
     for line in what_stays(seen.etcd, record.change):
         click.echo(line, err=True)

@@ -36,6 +36,11 @@ class App:
     format: str = "pretty"
     accept: frozenset[str] = field(default_factory=frozenset)
 
+    @property
+    def wants_data(self) -> bool:
+        """Tell whether the result is for programs: the contract's JSON or YAML."""
+        return self.format in ("json", "yaml", "yml")
+
     @cached_property
     def patroni(self) -> PatroniConfig:
         """Return what the Patroni file says."""

@@ -26,7 +26,7 @@ def command(app: App) -> None:
     except ReconfigError as error:
         click.echo(f"only this host's journals: {error}", err=True)
     records = all_records(app.state_dir, wiring.mirror)
-    if app.format in ("json", "yaml", "yml"):
+    if app.wants_data:
         show_data(app.format, {"format": 1, "operations": [_as_dict(r) for r in records], "error": None})
         return
     rows = [tuple(_as_dict(record).values()) for record in records]

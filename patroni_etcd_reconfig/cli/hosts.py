@@ -42,7 +42,7 @@ def _read(app: App, files: tuple[Path, ...]) -> list[PatroniHosts]:
 
 
 def _show(app: App, verdicts: list[HostsVerdict]) -> None:
-    if app.format in ("json", "yaml", "yml"):
+    if app.wants_data:
         data = [verdict.as_dict() for verdict in verdicts]
         show_data(app.format, {"format": 1, "hosts": data, "error": None})
         return

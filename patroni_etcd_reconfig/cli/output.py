@@ -110,7 +110,7 @@ def nothing_done() -> dict[str, Any]:
 def show_error(app: App, error: ReconfigError) -> None:
     """Print an error: as the contract's JSON on stdout, or in words on stderr."""
     words = {"code": error.code, "message": str(error), "hint": error.hint}
-    if app.format in ("json", "yaml", "yml"):
+    if app.wants_data:
         show_data(app.format, {**nothing_done(), "error": words})
         return
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(str(error))}", err=True)

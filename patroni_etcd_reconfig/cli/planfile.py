@@ -46,7 +46,7 @@ def command(app: App, output: Path | None) -> None:
     data = _as_dict(plan)
     if output:
         _write(output, data)
-    if app.format in ("json", "yaml", "yml"):
+    if app.wants_data:
         show_data(app.format, {**data, "error": None})
     else:
         click.echo(show_plan(plan, seen))

@@ -30,7 +30,7 @@ def command(app: App, names: tuple[str, ...]) -> int:
 
 
 def _show(app: App, findings: tuple[Finding, ...]) -> None:
-    if app.format in ("json", "yaml", "yml"):
+    if app.wants_data:
         data = {"format": 1, "findings": [finding.as_dict() for finding in findings], "error": None}
         show_data(app.format, data)
     elif app.format == "tsv":

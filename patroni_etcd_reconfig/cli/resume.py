@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from patroni_etcd_reconfig.cli.app import App
@@ -34,7 +36,7 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
     record = choose(open_ones, operation_id)
     if record is None:
         return show_nothing(app, "Nothing to resume.")
-    seen = wiring.observer.observe(record.progress)
+    seen = replace(seen, progress=record.progress)
     click.echo(show_plan(make_plan(seen, record.turned or record.change), seen), err=True)
     confirm(f"Are you sure you want to go on with {record.operation_id}?", force)
     goal = "aborted" if record.turned else "done"
@@ -64,7 +66,7 @@ def run_record(wiring: Wiring, record: Record, change: Change, *, goal: str = "d
         """Only under the lock: the run that had it may have written until now."""
         fetch(path, record.operation_id, wiring.mirror)
         journal = reopen(path, wiring.clock, wiring.mirror)
-        if change != record.change:
+        if change != (record.turned or record.change):
             journal.turn(change)
         return journal
 

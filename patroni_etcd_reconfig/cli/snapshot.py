@@ -58,7 +58,7 @@ def _drop_old(app: App, keep: int) -> list[str]:
 
 
 def _show(app: App, facts: dict[str, object]) -> None:
-    if app.format in ("json", "yaml", "yml"):
+    if app.wants_data:
         show_data(app.format, {"format": 1, "snapshot": facts, "error": None})
     elif app.format == "tsv":
         click.echo(tsv(tuple(facts), [tuple(facts.values())]))

@@ -55,7 +55,7 @@ def _look_again(app: App) -> str:
 def _look(app: App) -> str:
     seen = app.observer().observe()
     findings = examine_state(seen, app.policy)
-    if app.format in ("json", "yaml", "yml"):
+    if app.wants_data:
         return as_text(app.format, status_as_dict(seen, findings))
     return _tsv(seen) if app.format == "tsv" else _pretty(seen, findings)
 

@@ -13,7 +13,7 @@ from patroni_etcd_reconfig.engine.result import MEASURES, Result, exceeded
 
 def show_result(app: App, result: Result) -> int:
     """Print the result in the wanted format and return the exit code."""
-    if app.format in ("json", "yaml", "yml"):
+    if app.wants_data:
         show_data(app.format, result.as_dict())
     elif app.format == "tsv":
         steps = result.record.steps if result.record else []
@@ -27,7 +27,7 @@ def show_result(app: App, result: Result) -> int:
 def show_nothing(app: App, text: str) -> int:
     """Say that there was nothing to do, in the contract's form where that is wanted."""
     click.echo(text, err=True)
-    if app.format in ("json", "yaml", "yml"):
+    if app.wants_data:
         show_data(app.format, nothing_done())
     return 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from patroni_etcd_reconfig.core.changes import Change, MemberRef, Seat, reference
+from patroni_etcd_reconfig.core.changes import Change, Seat, reference
 from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, NodeView, Observation
 from patroni_etcd_reconfig.core.quorum import survives_without
 from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
@@ -113,12 +113,6 @@ def _new_member(etcd: EtcdView, change: Change, seat: Seat) -> MemberView | None
     return view if view and view.id not in {victim.id for victim in change.victims} else None
 
 
-def _is_vacated(etcd: EtcdView, change: Change, seat: Seat) -> bool:
-    """Tell whether a joiner's seat was a victim's and is empty now."""
-    was_victims = any(set(victim.peer_urls) & set(seat.peer_urls) for victim in change.victims)
-    return was_victims and etcd.by_peer_urls(seat.peer_urls) is None
-
-
 def _finish_joining(seen: Observation, change: Change) -> Step | None:
     for seat in change.joiners:
         view = _new_member(seen.etcd, change, seat)
@@ -134,7 +128,7 @@ def _join_further(seen: Observation, change: Change, learner: MemberView, seat: 
     node = seen.nodes.get(seat.name)
     if _answers_as_itself(learner) and (learner.id in seen.progress.joined or change.verb == "promote"):
         return None if change.as_learners else PromoteLearner(seat)
-    if node is None or _holds_data_of(node, learner) or _answers_as_itself(learner):
+    if node is None or _holds_data_of(node, learner.id) or _answers_as_itself(learner):
         return StartMember(seat)
     if not learner.member.started:
         return _clear(node, seat) or StartMember(seat)
@@ -147,10 +141,8 @@ def _fill_vacated_seats(seen: Observation, change: Change) -> Step | None:
     for victim in change.victims:
         if seen.etcd.by_id(victim.id) is None and not seen.etcd.by_peer_urls(victim.peer_urls):
             node = seen.nodes.get(victim.name)
-            wanted = any(
-                _is_vacated(seen.etcd, change, seat) for seat in (victim.seat,) if seat in change.joiners
-            )
-            leftover = _clear(node, victim.seat) if wanted or _is_left_of(node, victim) else None
+            wanted = victim.seat in change.joiners
+            leftover = _clear(node, victim.seat) if wanted or _holds_data_of(node, victim.id) else None
             if leftover or wanted:
                 return leftover or AddLearner(victim.seat)
     return None
@@ -214,12 +206,8 @@ def _clear(node: NodeView | None, seat: Seat) -> SetDataAside | None:
     return SetDataAside(seat) if node and (node.data_present or node.service_active) else None
 
 
-def _is_left_of(node: NodeView | None, victim: MemberRef) -> bool:
-    return node is not None and node.data is not None and node.data.member_id == victim.id
-
-
-def _holds_data_of(node: NodeView, view: MemberView) -> bool:
-    return node.data is not None and node.data.member_id == view.id
+def _holds_data_of(node: NodeView | None, member_id: int) -> bool:
+    return node is not None and node.data is not None and node.data.member_id == member_id
 
 
 def _answers_as_itself(view: MemberView) -> bool:
