@@ -12,10 +12,11 @@ from patroni_etcd_reconfig.lab.addresses import is_taken
 from patroni_etcd_reconfig.lab.demo import DemoOptions, run_demo
 from patroni_etcd_reconfig.lab.layout import Layout
 from tests.lab.test_verdict import output
+from tests.nets import free_net
 
 pytestmark = pytest.mark.e2e
 
-NET = 83
+NET = free_net()
 
 
 def nothing_runs(root: Path) -> bool:

@@ -17,10 +17,11 @@ from patroni_etcd_reconfig.lab.marker import load_secrets
 from patroni_etcd_reconfig.lab.up import up
 from patroni_etcd_reconfig.lab.writer import Writer, stored_ids
 from tests.integration.tool import Tool
+from tests.nets import free_net
 
 pytestmark = pytest.mark.e2e
 
-NET = 84
+NET = free_net()
 KILLS = 4
 
 

@@ -18,10 +18,11 @@ import pytest
 from patroni_etcd_reconfig.errors import ExitCode
 from patroni_etcd_reconfig.lab.addresses import is_taken
 from patroni_etcd_reconfig.lab.layout import Layout
+from tests.nets import free_net
 
 pytestmark = pytest.mark.e2e
 
-NET = 81
+NET, OTHER_NET = free_net(), free_net()
 CLI = (sys.executable, "-m", "patroni_etcd_reconfig.cli.main", "lab")
 
 
@@ -150,13 +151,13 @@ def test_down_ends_a_postgresql_whose_patroni_is_gone(lab: Lab) -> None:
 
 
 def test_an_address_taken_by_another_program_is_named(tmp_path: Path) -> None:
-    lab = Lab(tmp_path / "lab", NET + 1)
+    lab = Lab(tmp_path / "lab", OTHER_NET)
     with socket.socket() as server:
         server.bind((lab.layout.address(1), 2379))
         server.listen(1)
         done = lab.run("up", "--net", str(lab.layout.net))
     assert done.returncode == ExitCode.USAGE
-    assert f"127.0.{NET + 1}.1:2379 is taken by pid {os.getpid()}" in done.stderr
+    assert f"127.0.{OTHER_NET}.1:2379 is taken by pid {os.getpid()}" in done.stderr
 
 
 def test_a_missing_etcd_comes_with_the_apt_line(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_directory_that_is_no_lab_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_lab_whose_etcd_can_t_start_says_why(tmp_path: Path) -> None:
-    lab = Lab(tmp_path / "lab", NET + 1)
+    lab = Lab(tmp_path / "lab", OTHER_NET)
     fake = tmp_path / "bin" / "etcd"
     fake.parent.mkdir()
     fake.write_text("#!/bin/sh\necho 'etcdmain: the disk is on fire' >&2\nexit 1\n")

@@ -12,7 +12,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,10 +19,9 @@ from pathlib import Path
 from types import TracebackType
 
 from patroni_etcd_reconfig.errors import EtcdError
+from tests.nets import CLIENT_PORT, PEER_PORT, reserve
 
-CLIENT_PORT, PEER_PORT = 2379, 2380
 _SUBNETS = range(100, 200)
-_KEEPER = 254  # holding this host's port reserves the subnet as long as the test process lives
 _START = 'set -a; . "$1"; exec "$0"'
 
 
@@ -55,35 +53,6 @@ def etcd_version(directory: Path) -> str:
     return told.stdout.split()[2]
 
 
-def _reserve(hosts: int) -> tuple[int, socket.socket]:
-    for subnet in _SUBNETS:
-        keeper = _bind(f"127.0.{subnet}.{_KEEPER}", CLIENT_PORT)
-        if keeper is not None and all(_free(subnet, host) for host in range(1, hosts + 1)):
-            return subnet, keeper
-        if keeper is not None:
-            keeper.close()
-    raise AssertionError("no free loopback subnet in 127.0.100.0 to 127.0.199.0")
-
-
-def _free(subnet: int, host: int) -> bool:
-    for port in (CLIENT_PORT, PEER_PORT):
-        sock = _bind(f"127.0.{subnet}.{host}", port)
-        if sock is None:
-            return False
-        sock.close()
-    return True
-
-
-def _bind(host: str, port: int) -> socket.socket | None:
-    sock = socket.socket()
-    try:
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        return None
-    return sock
-
-
 class EtcdCluster:
     """n real etcd servers n1 to n<size>, each configured by `<root>/n<i>/etcd.env` as on Debian.
 
@@ -103,7 +72,7 @@ class EtcdCluster:
         self.root, self.size = root, size
         self.etcd = str(etcd_dir / "etcd") if etcd_dir else "etcd"
         self.settings = {"heartbeat-interval": "100", "election-timeout": "1000", **(settings or {})}
-        self.subnet, self._keeper = _reserve(max(size, host_count))
+        self.subnet, self._keeper = reserve(_SUBNETS, range(1, max(size, host_count) + 1))
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         for i in self.nodes:
             self.configure(i)

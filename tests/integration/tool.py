@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ import yaml
 from patroni_etcd_reconfig.adapters.etcd_client import Connector, EtcdClient
 from patroni_etcd_reconfig.lab import configs
 from patroni_etcd_reconfig.lab.etcd_only import etcd_only
-from patroni_etcd_reconfig.lab.layout import NODES, Layout
+from patroni_etcd_reconfig.lab.layout import Layout
+from tests.nets import free_net
 
 CLI = (sys.executable, "-m", "patroni_etcd_reconfig.cli.main")
 
@@ -143,21 +143,3 @@ def tool_on(root: Path, etcd_dir: Path | None = None) -> Iterator[Tool]:
     """Give the tool on a fresh etcd."""
     with etcd_only(root, free_net(), etcd_dir) as layout:
         yield Tool(layout)
-
-
-def free_net() -> int:
-    """Return a network number whose addresses nobody uses."""
-    for net in range(200, 250):
-        if all(_free(f"127.0.{net}.{i}", port) for i in NODES for port in (2379, 2380)):
-            return net
-    raise AssertionError("no free loopback network in 127.0.200.0 to 127.0.249.0")
-
-
-def _free(host: str, port: int) -> bool:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((host, port))
-        except OSError:
-            return False
-    return True
