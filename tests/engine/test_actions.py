@@ -40,324 +40,324 @@ from patroni_etcd_reconfig.ports import HashKv
 from tests.core.builders import CLUSTER, IDS
 from tests.fake_etcd import DATABASE, client_url, peer_url
 
-from .bench import OPERATION, Bench, seat
+from .rig import OPERATION, Rig, seat
 
 A, B, C = IDS["a"], IDS["b"], IDS["c"]
 FOLLOWERS = pytest.mark.parametrize("name", ["b", "c"])
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench("a", "b", "c")
+def rig() -> Rig:
+    return Rig("a", "b", "c")
 
 
-def on_call(bench: Bench, name: str, do: Callable[[], None]) -> None:
+def on_call(rig: Rig, name: str, do: Callable[[], None]) -> None:
     """Do something right before the first call of this name."""
     left = [do]
-    bench.etcd.before = lambda call: left.pop()() if call == name and left else None
+    rig.etcd.before = lambda call: left.pop()() if call == name and left else None
 
 
 # Remove
 
 
 @FOLLOWERS
-def test_a_member_is_removed_by_its_id(bench: Bench, name: str) -> None:
-    assert bench.act(RemoveMember(bench.ref(name))) == {"removed": f"{IDS[name]:x}"}
-    assert IDS[name] not in bench.etcd.members
+def test_a_member_is_removed_by_its_id(rig: Rig, name: str) -> None:
+    assert rig.act(RemoveMember(rig.ref(name))) == {"removed": f"{IDS[name]:x}"}
+    assert IDS[name] not in rig.etcd.members
 
 
-def test_a_member_that_is_gone_already_counts_as_removed(bench: Bench) -> None:
-    ref = bench.ref("c")
-    bench.remove("c")
-    assert bench.act(RemoveMember(ref)) == {"removed": "c"}
-    assert bench.etcd.called("remove_member") == 0
+def test_a_member_that_is_gone_already_counts_as_removed(rig: Rig) -> None:
+    ref = rig.ref("c")
+    rig.remove("c")
+    assert rig.act(RemoveMember(ref)) == {"removed": "c"}
+    assert rig.etcd.called("remove_member") == 0
 
 
 @pytest.mark.parametrize(
     "ref", [MemberRef(C, "other", (peer_url("c"),)), MemberRef(C, "c", (peer_url("elsewhere"),))]
 )
-def test_a_member_with_another_name_or_url_than_planned_is_left_alone(bench: Bench, ref: MemberRef) -> None:
+def test_a_member_with_another_name_or_url_than_planned_is_left_alone(rig: Rig, ref: MemberRef) -> None:
     with pytest.raises(MembershipError, match="the plan says") as caught:
-        bench.act(RemoveMember(ref))
+        rig.act(RemoveMember(ref))
     assert caught.value.exit_code is ExitCode.STEP_FAILED
-    assert bench.etcd.called("remove_member") == 0
+    assert rig.etcd.called("remove_member") == 0
 
 
-def test_a_learner_that_never_started_has_no_name_to_disagree_with(bench: Bench) -> None:
-    bench.vacate("c")
-    learner = next(m for m in bench.etcd.members.values() if m.is_learner)
-    bench.act(RemoveMember(MemberRef(learner.id, "c", learner.peer_urls)))
-    assert learner.id not in bench.etcd.members
+def test_a_learner_that_never_started_has_no_name_to_disagree_with(rig: Rig) -> None:
+    rig.vacate("c")
+    learner = next(m for m in rig.etcd.members.values() if m.is_learner)
+    rig.act(RemoveMember(MemberRef(learner.id, "c", learner.peer_urls)))
+    assert learner.id not in rig.etcd.members
 
 
-def test_removal_waits_for_etcds_five_seconds(bench: Bench) -> None:
-    bench.etcd.process("b").connected_since = bench.clock.now
-    bench.act(RemoveMember(bench.ref("c")))
-    assert C not in bench.etcd.members
-    assert 5 <= bench.clock.now - 1000 < 6
-    assert bench.etcd.called("remove_member") > 1
+def test_removal_waits_for_etcds_five_seconds(rig: Rig) -> None:
+    rig.etcd.process("b").connected_since = rig.clock.now
+    rig.act(RemoveMember(rig.ref("c")))
+    assert C not in rig.etcd.members
+    assert 5 <= rig.clock.now - 1000 < 6
+    assert rig.etcd.called("remove_member") > 1
 
 
-def test_a_removal_refused_to_the_end_is_told_in_etcds_words(bench: Bench) -> None:
-    bench.etcd.process("b").connected_since = 1e9
+def test_a_removal_refused_to_the_end_is_told_in_etcds_words(rig: Rig) -> None:
+    rig.etcd.process("b").connected_since = 1e9
     with pytest.raises(UnhealthyClusterError, match="unhealthy cluster") as caught:
-        bench.act(RemoveMember(bench.ref("c")))
+        rig.act(RemoveMember(rig.ref("c")))
     assert caught.value.exit_code is ExitCode.STEP_FAILED
-    assert C in bench.etcd.members
-    assert bench.clock.now - 1000 >= bench.policy.step_timeout
+    assert C in rig.etcd.members
+    assert rig.clock.now - 1000 >= rig.policy.step_timeout
 
 
-def test_the_list_is_read_again_before_every_attempt(bench: Bench) -> None:
-    bench.etcd.refusals["remove_member"] = [UnhealthyClusterError("etcdserver: unhealthy cluster")]
+def test_the_list_is_read_again_before_every_attempt(rig: Rig) -> None:
+    rig.etcd.refusals["remove_member"] = [UnhealthyClusterError("etcdserver: unhealthy cluster")]
     on_call(
-        bench,
+        rig,
         "remove_member",
-        lambda: bench.etcd.members.update({C: replace(bench.etcd.members[C], name="renamed")}),
+        lambda: rig.etcd.members.update({C: replace(rig.etcd.members[C], name="renamed")}),
     )
     with pytest.raises(MembershipError):
-        bench.act(RemoveMember(MemberRef(C, "c", (peer_url("c"),))))
-    assert C in bench.etcd.members
+        rig.act(RemoveMember(MemberRef(C, "c", (peer_url("c"),))))
+    assert C in rig.etcd.members
 
 
-def test_a_victim_that_is_elected_while_etcd_refuses_is_not_removed(bench: Bench) -> None:
-    bench.etcd.refusals["remove_member"] = [UnhealthyClusterError("etcdserver: unhealthy cluster")]
-    on_call(bench, "remove_member", lambda: setattr(bench.etcd, "leader_id", C))
+def test_a_victim_that_is_elected_while_etcd_refuses_is_not_removed(rig: Rig) -> None:
+    rig.etcd.refusals["remove_member"] = [UnhealthyClusterError("etcdserver: unhealthy cluster")]
+    on_call(rig, "remove_member", lambda: setattr(rig.etcd, "leader_id", C))
     with pytest.raises(MembershipError, match="changed while etcd refused"):
-        bench.act(RemoveMember(bench.ref("c")))
-    assert C in bench.etcd.members
+        rig.act(RemoveMember(rig.ref("c")))
+    assert C in rig.etcd.members
 
 
-def test_somebody_elses_removal_in_the_same_moment_is_as_good(bench: Bench) -> None:
-    bench.etcd.refusals["remove_member"] = [MemberNotFoundError("etcdserver: member not found")]
-    assert bench.act(RemoveMember(bench.ref("c"))) == {"removed": "c"}
+def test_somebody_elses_removal_in_the_same_moment_is_as_good(rig: Rig) -> None:
+    rig.etcd.refusals["remove_member"] = [MemberNotFoundError("etcdserver: member not found")]
+    assert rig.act(RemoveMember(rig.ref("c"))) == {"removed": "c"}
 
 
 @pytest.mark.parametrize("call", ["remove_member", "add_learner", "promote_member", "transfer_leadership"])
-def test_a_call_whose_answer_is_lost_is_not_sent_again(bench: Bench, call: str) -> None:
+def test_a_call_whose_answer_is_lost_is_not_sent_again(rig: Rig, call: str) -> None:
     steps: dict[str, Step] = {
-        "remove_member": RemoveMember(bench.ref("c")),
-        "transfer_leadership": TransferLeadership(bench.ref("a")),
+        "remove_member": RemoveMember(rig.ref("c")),
+        "transfer_leadership": TransferLeadership(rig.ref("a")),
         "add_learner": AddLearner(seat("c")),
         "promote_member": PromoteLearner(seat("c")),
     }
     if call == "add_learner":
-        bench.remove("c")
+        rig.remove("c")
     if call == "promote_member":
-        bench.vacate("c")
-        bench.nodes["c"].start()
-    bench.etcd.lost.add(call)
-    before = bench.etcd.called(call)
+        rig.vacate("c")
+        rig.nodes["c"].start()
+    rig.etcd.lost.add(call)
+    before = rig.etcd.called(call)
     with pytest.raises(EtcdTimeoutError) as caught:
-        bench.act(steps[call])
+        rig.act(steps[call])
     assert caught.value.outcome_unknown
-    assert bench.etcd.called(call) == before + 1
+    assert rig.etcd.called(call) == before + 1
 
 
 # Add
 
 
-def test_a_learner_is_added_on_the_seat(bench: Bench) -> None:
-    bench.remove("c")
-    facts = bench.act(AddLearner(seat("c")))
-    learner = bench.etcd.members[int(facts["added"], 16)]
+def test_a_learner_is_added_on_the_seat(rig: Rig) -> None:
+    rig.remove("c")
+    facts = rig.act(AddLearner(seat("c")))
+    learner = rig.etcd.members[int(facts["added"], 16)]
     assert (learner.is_learner, learner.peer_urls) == (True, (peer_url("c"),))
 
 
-def test_a_seat_that_is_taken_is_not_added_to(bench: Bench) -> None:
+def test_a_seat_that_is_taken_is_not_added_to(rig: Rig) -> None:
     with pytest.raises(MembershipError, match="is taken by member c"):
-        bench.act(AddLearner(seat("c")))
-    assert bench.etcd.called("add_learner") == 0
+        rig.act(AddLearner(seat("c")))
+    assert rig.etcd.called("add_learner") == 0
 
 
-def test_an_id_used_up_in_the_same_second_is_asked_for_again_a_second_later(bench: Bench) -> None:
-    bench.remove("c")
-    bench.etcd.refusals["add_learner"] = [MemberNotFoundError("etcdserver: member not found")] * 2
-    bench.act(AddLearner(seat("c")))
-    assert bench.etcd.called("add_learner") == 3
-    assert 1.0 <= bench.clock.now - 1000 < 1.5
+def test_an_id_used_up_in_the_same_second_is_asked_for_again_a_second_later(rig: Rig) -> None:
+    rig.remove("c")
+    rig.etcd.refusals["add_learner"] = [MemberNotFoundError("etcdserver: member not found")] * 2
+    rig.act(AddLearner(seat("c")))
+    assert rig.etcd.called("add_learner") == 3
+    assert 1.0 <= rig.clock.now - 1000 < 1.5
 
 
-def test_addition_waits_for_etcds_five_seconds(bench: Bench) -> None:
-    bench.remove("c")
-    bench.etcd.process("b").connected_since = bench.clock.now
-    bench.act(AddLearner(seat("c")))
-    assert 5 <= bench.clock.now - 1000 < 6
+def test_addition_waits_for_etcds_five_seconds(rig: Rig) -> None:
+    rig.remove("c")
+    rig.etcd.process("b").connected_since = rig.clock.now
+    rig.act(AddLearner(seat("c")))
+    assert 5 <= rig.clock.now - 1000 < 6
 
 
-def test_another_learner_is_a_refusal_at_once(bench: Bench) -> None:
-    bench.vacate("c")
+def test_another_learner_is_a_refusal_at_once(rig: Rig) -> None:
+    rig.vacate("c")
     with pytest.raises(TooManyLearnersError):
-        bench.act(AddLearner(seat("d")))
+        rig.act(AddLearner(seat("d")))
 
 
 # Leadership
 
 
-def test_leadership_goes_to_the_voter_that_is_most_caught_up(bench: Bench) -> None:
-    bench.etcd.process("b").lag = 5
-    assert bench.act(TransferLeadership(bench.ref("a"))) == {"leader": "c"}
-    assert bench.etcd.leader_id == C
+def test_leadership_goes_to_the_voter_that_is_most_caught_up(rig: Rig) -> None:
+    rig.etcd.process("b").lag = 5
+    assert rig.act(TransferLeadership(rig.ref("a"))) == {"leader": "c"}
+    assert rig.etcd.leader_id == C
 
 
-def test_leadership_that_has_moved_already_is_left_where_it_is(bench: Bench) -> None:
-    bench.etcd.leader_id = B
-    assert bench.act(TransferLeadership(bench.ref("a"))) == {}
-    assert bench.etcd.called("transfer_leadership") == 0
+def test_leadership_that_has_moved_already_is_left_where_it_is(rig: Rig) -> None:
+    rig.etcd.leader_id = B
+    assert rig.act(TransferLeadership(rig.ref("a"))) == {}
+    assert rig.etcd.called("transfer_leadership") == 0
 
 
-def test_leadership_never_goes_to_a_voter_that_is_down(bench: Bench) -> None:
-    bench.etcd.process("c").up = False
-    bench.etcd.process("b").lag = 500
-    bench.act(TransferLeadership(bench.ref("a")))
-    assert bench.etcd.leader_id == B
+def test_leadership_never_goes_to_a_voter_that_is_down(rig: Rig) -> None:
+    rig.etcd.process("c").up = False
+    rig.etcd.process("b").lag = 500
+    rig.act(TransferLeadership(rig.ref("a")))
+    assert rig.etcd.leader_id == B
 
 
 def test_without_a_healthy_follower_leadership_stays() -> None:
-    bench = Bench("a")
+    rig = Rig("a")
     with pytest.raises(StepFailedError, match="healthy"):
-        bench.act(TransferLeadership(bench.ref("a")))
+        rig.act(TransferLeadership(rig.ref("a")))
 
 
 def test_a_transfer_without_effect_ends_and_says_what_it_waited_for(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.fake_etcd.FakeMember.transfer_leadership", lambda self, target: None)
     with pytest.raises(StepFailedError, match="a new raft leader"):
-        bench.act(TransferLeadership(bench.ref("a")))
+        rig.act(TransferLeadership(rig.ref("a")))
 
 
 # Set aside
 
 
-def test_the_data_of_a_removed_member_is_set_aside_under_its_id(bench: Bench) -> None:
-    view = bench.nodes["c"].view
-    bench.remove("c")
-    bench.nodes["c"].view = view
-    facts = bench.act(SetDataAside(seat("c")))
+def test_the_data_of_a_removed_member_is_set_aside_under_its_id(rig: Rig) -> None:
+    view = rig.nodes["c"].view
+    rig.remove("c")
+    rig.nodes["c"].view = view
+    facts = rig.act(SetDataAside(seat("c")))
     assert facts == {"aside": [f"/data/c.c.{OPERATION}"]}
-    assert (bench.nodes["c"].stops, bench.nodes["c"].view.service_active) == (1, False)
+    assert (rig.nodes["c"].stops, rig.nodes["c"].view.service_active) == (1, False)
 
 
-def test_data_of_nobody_knows_whom_is_set_aside_all_the_same(bench: Bench) -> None:
-    bench.remove("c")
-    bench.nodes["c"].view = replace(bench.nodes["c"].view, data_present=True)
-    assert bench.act(SetDataAside(seat("c"))) == {"aside": [f"/data/c.unknown.{OPERATION}"]}
+def test_data_of_nobody_knows_whom_is_set_aside_all_the_same(rig: Rig) -> None:
+    rig.remove("c")
+    rig.nodes["c"].view = replace(rig.nodes["c"].view, data_present=True)
+    assert rig.act(SetDataAside(seat("c"))) == {"aside": [f"/data/c.unknown.{OPERATION}"]}
 
 
-def test_the_data_of_a_member_is_never_set_aside(bench: Bench) -> None:
+def test_the_data_of_a_member_is_never_set_aside(rig: Rig) -> None:
     with pytest.raises(MembershipError, match="which is a member: left alone"):
-        bench.act(SetDataAside(seat("c")))
-    assert bench.nodes["c"].aside == []
-    assert bench.nodes["c"].view.data == DataDir(CLUSTER, C)
+        rig.act(SetDataAside(seat("c")))
+    assert rig.nodes["c"].aside == []
+    assert rig.nodes["c"].view.data == DataDir(CLUSTER, C)
 
 
-def test_the_service_of_a_member_is_not_stopped_either(bench: Bench) -> None:
+def test_the_service_of_a_member_is_not_stopped_either(rig: Rig) -> None:
     with pytest.raises(MembershipError):
-        bench.act(SetDataAside(seat("c")))
-    assert bench.nodes["c"].stops == 0
+        rig.act(SetDataAside(seat("c")))
+    assert rig.nodes["c"].stops == 0
 
 
-def test_a_node_that_can_not_be_read_is_left_alone(bench: Bench) -> None:
-    bench.remove("c")
-    bench.nodes["c"].view = replace(bench.nodes["c"].view, problem="data can't be read: Permission denied")
+def test_a_node_that_can_not_be_read_is_left_alone(rig: Rig) -> None:
+    rig.remove("c")
+    rig.nodes["c"].view = replace(rig.nodes["c"].view, problem="data can't be read: Permission denied")
     with pytest.raises(StepFailedError, match="Permission denied"):
-        bench.act(SetDataAside(seat("c")))
-    assert bench.nodes["c"].aside == []
+        rig.act(SetDataAside(seat("c")))
+    assert rig.nodes["c"].aside == []
 
 
 # Start
 
 
-def test_a_start_writes_the_live_membership_and_state_existing(bench: Bench) -> None:
-    bench.vacate("c")
-    facts = bench.act(StartMember(seat("c")))
-    settings = bench.nodes["c"].written
+def test_a_start_writes_the_live_membership_and_state_existing(rig: Rig) -> None:
+    rig.vacate("c")
+    facts = rig.act(StartMember(seat("c")))
+    settings = rig.nodes["c"].written
     assert settings["initial-cluster-state"] == "existing"
     assert settings["name"] == "c"
     assert sorted(settings["initial-cluster"].split(",")) == [f"{n}={peer_url(n)}" for n in "abc"]
-    assert facts["joined"] == f"{bench.etcd.process('c').member_id:x}"
-    assert facts["joined_at"] == bench.clock.now
+    assert facts["joined"] == f"{rig.etcd.process('c').member_id:x}"
+    assert facts["joined_at"] == rig.clock.now
 
 
-def test_a_service_that_runs_already_is_not_started_again(bench: Bench) -> None:
-    bench.vacate("c")
-    bench.nodes["c"].start()
-    bench.act(StartMember(seat("c")))
-    assert bench.nodes["c"].starts == 1
+def test_a_service_that_runs_already_is_not_started_again(rig: Rig) -> None:
+    rig.vacate("c")
+    rig.nodes["c"].start()
+    rig.act(StartMember(seat("c")))
+    assert rig.nodes["c"].starts == 1
 
 
-def test_a_start_that_is_reported_as_failed_is_tried_again_too(bench: Bench) -> None:
-    bench.vacate("c")
-    bench.nodes["c"].exits, bench.nodes["c"].complains = 2, True
-    bench.act(StartMember(seat("c")))
-    assert bench.nodes["c"].starts == 3
+def test_a_start_that_is_reported_as_failed_is_tried_again_too(rig: Rig) -> None:
+    rig.vacate("c")
+    rig.nodes["c"].exits, rig.nodes["c"].complains = 2, True
+    rig.act(StartMember(seat("c")))
+    assert rig.nodes["c"].starts == 3
 
 
-def test_a_start_that_always_fails_is_told_in_the_words_of_the_command(bench: Bench) -> None:
-    bench.vacate("c")
-    bench.nodes["c"].exits, bench.nodes["c"].complains = 99, True
+def test_a_start_that_always_fails_is_told_in_the_words_of_the_command(rig: Rig) -> None:
+    rig.vacate("c")
+    rig.nodes["c"].exits, rig.nodes["c"].complains = 99, True
     with pytest.raises(NodeControlError, match="exit code 1"):
-        bench.act(StartMember(seat("c")))
-    assert bench.nodes["c"].starts == MAX_STARTS
+        rig.act(StartMember(seat("c")))
+    assert rig.nodes["c"].starts == MAX_STARTS
 
 
 @pytest.mark.parametrize("exits", range(1, MAX_STARTS))
-def test_a_service_that_exits_at_once_is_started_again(bench: Bench, exits: int) -> None:
-    bench.vacate("c")
-    bench.nodes["c"].exits = exits
-    bench.act(StartMember(seat("c")))
-    assert bench.nodes["c"].starts == exits + 1
+def test_a_service_that_exits_at_once_is_started_again(rig: Rig, exits: int) -> None:
+    rig.vacate("c")
+    rig.nodes["c"].exits = exits
+    rig.act(StartMember(seat("c")))
+    assert rig.nodes["c"].starts == exits + 1
 
 
-def test_a_service_that_keeps_exiting_is_given_up_after_four_starts(bench: Bench) -> None:
-    bench.vacate("c")
-    bench.nodes["c"].exits = 99
+def test_a_service_that_keeps_exiting_is_given_up_after_four_starts(rig: Rig) -> None:
+    rig.vacate("c")
+    rig.nodes["c"].exits = 99
     with pytest.raises(StepFailedError, match="exits right after its start") as caught:
-        bench.act(StartMember(seat("c")))
+        rig.act(StartMember(seat("c")))
     assert caught.value.code == "MEMBER_EXITS"
-    assert bench.nodes["c"].starts == MAX_STARTS == 4
-    assert bench.clock.now - 1000 < 5
+    assert rig.nodes["c"].starts == MAX_STARTS == 4
+    assert rig.clock.now - 1000 < 5
 
 
 @pytest.mark.parametrize("way", ["to", "from"])
-def test_a_start_waits_until_the_member_is_connected_to_every_voter(bench: Bench, way: str) -> None:
-    bench.vacate("c")
-    learner = next(m.id for m in bench.etcd.members.values() if m.is_learner)
-    bench.etcd.cut = {(learner, B) if way == "to" else (B, learner)}
+def test_a_start_waits_until_the_member_is_connected_to_every_voter(rig: Rig, way: str) -> None:
+    rig.vacate("c")
+    learner = next(m.id for m in rig.etcd.members.values() if m.is_learner)
+    rig.etcd.cut = {(learner, B) if way == "to" else (B, learner)}
     with pytest.raises(StepFailedError, match="c to join as a learner"):
-        bench.act(StartMember(seat("c")))
+        rig.act(StartMember(seat("c")))
 
 
-def test_a_member_that_is_removed_meanwhile_ends_the_wait_at_once(bench: Bench) -> None:
-    bench.remove("c")
-    bench.nodes["c"].exits = 99
+def test_a_member_that_is_removed_meanwhile_ends_the_wait_at_once(rig: Rig) -> None:
+    rig.remove("c")
+    rig.nodes["c"].exits = 99
     with pytest.raises(StepFailedError, match="not in the member list"):
-        bench.act(StartMember(seat("c")))
-    assert bench.clock.now == 1000
+        rig.act(StartMember(seat("c")))
+    assert rig.clock.now == 1000
 
 
 # Promote
 
 
 @pytest.fixture
-def joined(bench: Bench) -> Bench:
+def joined(rig: Rig) -> Rig:
     """Give a cluster in which c is a learner that runs and is in sync."""
-    bench.vacate("c")
-    bench.nodes["c"].start()
-    return bench
+    rig.vacate("c")
+    rig.nodes["c"].start()
+    return rig
 
 
-def voting(bench: Bench) -> bool:
+def voting(rig: Rig) -> bool:
     """Tell whether the member on c's seat votes."""
-    return bench.etcd.process("c").member_id in bench.etcd.voters()
+    return rig.etcd.process("c").member_id in rig.etcd.voters()
 
 
-def test_a_learner_in_sync_is_promoted_after_two_looks(joined: Bench) -> None:
+def test_a_learner_in_sync_is_promoted_after_two_looks(joined: Rig) -> None:
     assert joined.act(PromoteLearner(seat("c"))) == {"promoted": f"{joined.etcd.process('c').member_id:x}"}
     assert voting(joined)
 
 
-def test_one_look_in_sync_is_not_enough(joined: Bench) -> None:
+def test_one_look_in_sync_is_not_enough(joined: Rig) -> None:
     learner = joined.etcd.process("c")
     joined.etcd.extra_entries = 100_000
 
@@ -372,7 +372,7 @@ def test_one_look_in_sync_is_not_enough(joined: Bench) -> None:
     assert joined.etcd.called("promote_member") == 0
 
 
-def test_a_learner_that_catches_up_is_waited_for(joined: Bench) -> None:
+def test_a_learner_that_catches_up_is_waited_for(joined: Rig) -> None:
     joined.etcd.extra_entries = 100_000
     learner = joined.etcd.process("c")
     learner.lag = 50_000
@@ -386,7 +386,7 @@ def test_a_learner_that_catches_up_is_waited_for(joined: Bench) -> None:
     assert voting(joined)
 
 
-def test_a_learner_that_others_can_not_reach_is_given_up_in_words_that_say_so(joined: Bench) -> None:
+def test_a_learner_that_others_can_not_reach_is_given_up_in_words_that_say_so(joined: Rig) -> None:
     joined.etcd.cut = {(A, joined.etcd.process("c").member_id)}
     joined.joining.policy = replace(joined.policy, learner_stall=3.0)
     with pytest.raises(StepFailedError, match="can't reach it on its peer URL"):
@@ -394,7 +394,7 @@ def test_a_learner_that_others_can_not_reach_is_given_up_in_words_that_say_so(jo
     assert not voting(joined)
 
 
-def test_a_learner_that_makes_no_progress_is_given_up(joined: Bench) -> None:
+def test_a_learner_that_makes_no_progress_is_given_up(joined: Rig) -> None:
     joined.etcd.extra_entries = 100_000
     joined.etcd.process("c").lag = 5000  # etcd's own 90 % rule would let it through
     joined.joining.policy = replace(joined.policy, learner_stall=3.0)
@@ -404,7 +404,7 @@ def test_a_learner_that_makes_no_progress_is_given_up(joined: Bench) -> None:
     assert not voting(joined)
 
 
-def test_a_learner_that_does_not_answer_is_never_promoted(joined: Bench) -> None:
+def test_a_learner_that_does_not_answer_is_never_promoted(joined: Rig) -> None:
     joined.etcd.process("c").hung = True
     joined.joining.policy = replace(joined.policy, learner_stall=3.0)
     with pytest.raises(StepFailedError, match="it does not answer"):
@@ -412,7 +412,7 @@ def test_a_learner_that_does_not_answer_is_never_promoted(joined: Bench) -> None
     assert joined.etcd.called("promote_member") == 0
 
 
-def test_a_learner_that_stops_while_etcd_refuses_is_not_promoted(joined: Bench) -> None:
+def test_a_learner_that_stops_while_etcd_refuses_is_not_promoted(joined: Rig) -> None:
     joined.etcd.refusals["promote_member"] = [UnhealthyClusterError("etcdserver: unhealthy cluster")]
     on_call(joined, "promote_member", joined.nodes["c"].stop)
     with pytest.raises(StepFailedError):
@@ -422,82 +422,82 @@ def test_a_learner_that_stops_while_etcd_refuses_is_not_promoted(joined: Bench) 
 
 @pytest.mark.parametrize("kind", [LearnerNotReadyError, UnhealthyClusterError, NotEnoughStartedError])
 def test_a_definite_refusal_to_promote_is_asked_again(
-    joined: Bench, kind: type[LearnerNotReadyError | UnhealthyClusterError | NotEnoughStartedError]
+    joined: Rig, kind: type[LearnerNotReadyError | UnhealthyClusterError | NotEnoughStartedError]
 ) -> None:
     joined.etcd.refusals["promote_member"] = [kind("etcdserver: no")] * 2
     joined.act(PromoteLearner(seat("c")))
     assert joined.etcd.called("promote_member") == 3
 
 
-def test_a_member_that_votes_already_is_fine(bench: Bench) -> None:
-    assert bench.act(PromoteLearner(seat("c"))) == {"promoted": "c"}
-    assert bench.etcd.called("promote_member") == 0
+def test_a_member_that_votes_already_is_fine(rig: Rig) -> None:
+    assert rig.act(PromoteLearner(seat("c"))) == {"promoted": "c"}
+    assert rig.etcd.called("promote_member") == 0
 
 
 # Settled
 
 
-def test_settled_takes_five_seconds_since_it_joined(bench: Bench) -> None:
-    bench.progress = Progress(joined={C: bench.clock.wall() - 2})
-    assert bench.act(AwaitSettled(seat("c"))) == {"settled": "c"}
-    assert 3 <= bench.clock.now - 1000 < 3.6
+def test_settled_takes_five_seconds_since_it_joined(rig: Rig) -> None:
+    rig.progress = Progress(joined={C: rig.clock.wall() - 2})
+    assert rig.act(AwaitSettled(seat("c"))) == {"settled": "c"}
+    assert 3 <= rig.clock.now - 1000 < 3.6
 
 
-def test_settled_takes_all_five_seconds_when_nobody_knows_since_when(bench: Bench) -> None:
-    bench.act(AwaitSettled(seat("c")))
-    assert 5 <= bench.clock.now - 1000 < 5.6
+def test_settled_takes_all_five_seconds_when_nobody_knows_since_when(rig: Rig) -> None:
+    rig.act(AwaitSettled(seat("c")))
+    assert 5 <= rig.clock.now - 1000 < 5.6
 
 
-def test_a_clock_that_was_set_back_does_not_make_it_wait_for_ever(bench: Bench) -> None:
-    bench.progress = Progress(joined={C: bench.clock.wall() + 1e6})
-    bench.act(AwaitSettled(seat("c")))
-    assert bench.clock.now - 1000 < 5.6
+def test_a_clock_that_was_set_back_does_not_make_it_wait_for_ever(rig: Rig) -> None:
+    rig.progress = Progress(joined={C: rig.clock.wall() + 1e6})
+    rig.act(AwaitSettled(seat("c")))
+    assert rig.clock.now - 1000 < 5.6
 
 
-def test_a_member_that_is_down_is_not_settled(bench: Bench) -> None:
-    bench.etcd.process("c").up = False
+def test_a_member_that_is_down_is_not_settled(rig: Rig) -> None:
+    rig.etcd.process("c").up = False
     with pytest.raises(StepFailedError, match="c to be in sync and connected"):
-        bench.act(AwaitSettled(seat("c")))
+        rig.act(AwaitSettled(seat("c")))
 
 
 @pytest.mark.parametrize("cut", [(B, C), (C, B)], ids=["from b", "to b"])
-def test_a_voter_that_is_not_connected_both_ways_is_not_settled(bench: Bench, cut: tuple[int, int]) -> None:
-    bench.etcd.cut = {cut}
+def test_a_voter_that_is_not_connected_both_ways_is_not_settled(rig: Rig, cut: tuple[int, int]) -> None:
+    rig.etcd.cut = {cut}
     with pytest.raises(StepFailedError, match="connected to every voter"):
-        bench.act(AwaitSettled(seat("c")))
+        rig.act(AwaitSettled(seat("c")))
 
 
-def test_a_member_with_another_hash_is_not_settled(bench: Bench) -> None:
+def test_a_member_with_another_hash_is_not_settled(rig: Rig) -> None:
     for name, value in (("a", 1), ("b", 1), ("c", 2)):
-        bench.etcd.process(name).hash_kv = HashKv(value, 0)
+        rig.etcd.process(name).hash_kv = HashKv(value, 0)
     with pytest.raises(StepFailedError):
-        bench.act(AwaitSettled(seat("c")))
+        rig.act(AwaitSettled(seat("c")))
 
 
 # Snapshot and verification
 
 
 def test_the_snapshot_has_cluster_and_operation_in_its_name(tmp_path: Path) -> None:
-    bench = Bench("a", "b", "c", snapshots=tmp_path)
-    facts = bench.act(SaveSnapshot(seat("b")))
+    rig = Rig("a", "b", "c", snapshots=tmp_path)
+    facts = rig.act(SaveSnapshot(seat("b")))
     path = tmp_path / f"c1-{OPERATION}.db"
     assert facts["snapshot"] == str(path)
     assert path.read_bytes().startswith(DATABASE)
-    assert bench.etcd.calls[-1] == ("snapshot", client_url("b"))
+    assert rig.etcd.calls[-1] == ("snapshot", client_url("b"))
 
 
-def test_a_snapshot_through_somebody_who_is_no_member_is_refused(bench: Bench) -> None:
+def test_a_snapshot_through_somebody_who_is_no_member_is_refused(rig: Rig) -> None:
     with pytest.raises(MembershipError):
-        bench.act(SaveSnapshot(seat("z")))
+        rig.act(SaveSnapshot(seat("z")))
 
 
-def test_verify_is_done_by_the_verification(bench: Bench) -> None:
-    assert bench.act(Verify()) == {"verified": True}
+def test_verify_is_done_by_the_verification(rig: Rig) -> None:
+    assert rig.act(Verify()) == {"verified": True}
 
 
 def test_the_policys_stall_time_is_the_one_that_counts() -> None:
-    bench = Bench("a", "b", "c", policy=Policy(learner_stall=2.0))
-    bench.vacate("c")
+    rig = Rig("a", "b", "c", policy=Policy(learner_stall=2.0))
+    rig.vacate("c")
     with pytest.raises(StepFailedError, match="no progress for 2 s"):
-        bench.act(PromoteLearner(seat("c")))
-    assert bench.clock.now - 1000 < 3
+        rig.act(PromoteLearner(seat("c")))
+    assert rig.clock.now - 1000 < 3

@@ -18,8 +18,8 @@ from patroni_etcd_reconfig.errors import JournalError, ReconfigError, Unreachabl
 from tests.core.builders import CLUSTER, cycle, voters
 from tests.fake_etcd import FakeEtcd, client_url
 
-from .bench import Bench, seat
 from .fakes import FakeClock
+from .rig import Rig, seat
 
 CHANGE = cycle(voters(3))
 REMOVE = RemoveMember(CHANGE.victims[0])
@@ -236,30 +236,30 @@ def test_a_journal_that_can_not_be_fetched_is_an_error_of_ours(tmp_path: Path) -
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench("a", "b", "c")
+def rig() -> Rig:
+    return Rig("a", "b", "c")
 
 
-def test_every_line_is_copied_in_order_and_read_back(tmp_path: Path, bench: Bench) -> None:
-    mirror = Mirror(bench.roster)
+def test_every_line_is_copied_in_order_and_read_back(tmp_path: Path, rig: Rig) -> None:
+    mirror = Mirror(rig.roster)
     journal = begun(tmp_path, mirror=mirror)
     for _ in range(12):
         journal.intend(AddLearner(seat("c")))
     mirror.flush()
-    assert Mirror(bench.roster).journals() == {"op": lines_of(journal)}
+    assert Mirror(rig.roster).journals() == {"op": lines_of(journal)}
 
 
-def test_a_copy_that_fails_is_in_nobodys_way(tmp_path: Path, bench: Bench) -> None:
-    mirror = Mirror(bench.roster)
-    bench.etcd.process("b").up = bench.etcd.process("c").up = False
+def test_a_copy_that_fails_is_in_nobodys_way(tmp_path: Path, rig: Rig) -> None:
+    mirror = Mirror(rig.roster)
+    rig.etcd.process("b").up = rig.etcd.process("c").up = False
     journal = begun(tmp_path, mirror=mirror)
     mirror.flush()
     assert len(lines_of(journal)) == 2
-    assert bench.etcd.keys == {}
+    assert rig.etcd.keys == {}
 
 
-def test_a_mirror_that_was_never_used_has_nothing_to_flush(bench: Bench) -> None:
-    Mirror(bench.roster).flush()
+def test_a_mirror_that_was_never_used_has_nothing_to_flush(rig: Rig) -> None:
+    Mirror(rig.roster).flush()
 
 
 def test_two_operations_in_etcd_are_kept_apart() -> None:
@@ -268,5 +268,5 @@ def test_two_operations_in_etcd_are_kept_apart() -> None:
     for place in ("one/000001", "one/000002", "two/000001"):
         client.put(ETCD_PREFIX + place, place)
     roster = Roster(etcd.connect, 1.0)
-    roster.update(Bench("a").look())
+    roster.update(Rig("a").look())
     assert Mirror(roster).journals() == {"one": ["one/000001", "one/000002"], "two": ["two/000001"]}

@@ -93,7 +93,7 @@ class FakeNode:
         self.written.update(settings)
 
 
-class Bench:
+class Rig:
     """Everything that `Wiring` puts together, on a fake etcd."""
 
     def __init__(self, *names: str, policy: Policy | None = None, snapshots: Path = Path("/nowhere")) -> None:
