@@ -15,8 +15,8 @@ import click
 
 from patroni_etcd_reconfig import __version__
 from patroni_etcd_reconfig.cli.app import App
-from patroni_etcd_reconfig.cli.output import show_error
-from patroni_etcd_reconfig.errors import ExitCode, InterruptedOperationError, ReconfigError
+from patroni_etcd_reconfig.cli.output import show_error, wanted_format
+from patroni_etcd_reconfig.errors import ConfigError, ExitCode, InterruptedOperationError, ReconfigError
 
 # Commands are imported when they are called: a read-only command must feel instant.
 _CLI = "patroni_etcd_reconfig.cli"
@@ -88,8 +88,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         show_error(app, error)
         return int(error.exit_code)
     except click.ClickException as error:
-        error.show()
-        return int(ExitCode.USAGE)
+        return _show_usage(app, error, sys.argv[1:] if arguments is None else arguments)
     except (click.Abort, KeyboardInterrupt):
         show_error(
             app,
@@ -101,6 +100,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _report_bug(app, error)
     return code if isinstance(code, int) else 0
+
+
+def _show_usage(app: App, error: click.ClickException, arguments: Sequence[str]) -> int:
+    """A wrong command line: as click shows it, or in the contract's form where that was asked for."""
+    app.format = wanted_format(arguments) or app.format
+    if app.wants_data:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "patronictl-etcd"
+        show_error(app, ConfigError(error.format_message(), hint=f"{path} --help", code="USAGE"))
+    else:
+        error.show()
+    return int(ExitCode.USAGE)
 
 
 def _forget_stdout() -> int:

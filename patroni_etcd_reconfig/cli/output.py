@@ -34,6 +34,18 @@ format_option: Callable[[Any], Any] = click.option(
 )
 
 
+def wanted_format(arguments: Sequence[str]) -> str:
+    """Return the format that a command line asks for, also one that click could not read; "" for none."""
+    for word, following in zip(arguments, (*arguments[1:], ""), strict=True):
+        value = following if word in ("-f", "--format") else ""
+        for start in ("--format=", "-f"):
+            if word.startswith(start) and not value:
+                value = word.removeprefix(start)
+        if value in FORMATS:
+            return value
+    return ""
+
+
 def _set_accept(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:  # noqa: ARG001
     ctx.ensure_object(App).accept = frozenset(value)
 

@@ -17,7 +17,7 @@ from patroni_etcd_reconfig.core.model import EtcdView, Health, Observation, form
 from patroni_etcd_reconfig.core.node_checks import check_departing, check_node, disk_space, largest_db
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
-from patroni_etcd_reconfig.core.quorum import failure_tolerance
+from patroni_etcd_reconfig.core.quorum import failure_tolerance, quorum
 from patroni_etcd_reconfig.core.steps import worst_write_gap
 
 # etcd's default --quota-backend-bytes when a member doesn't say (server/storage/quota.go, DefaultQuotaBytes).
@@ -64,6 +64,7 @@ def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Fi
     touched = [view.id for view in seen.etcd.members if seats & set(view.member.peer_urls)]
     yield from _check_members(seen.etcd, frozenset(touched) | {victim.id for victim in change.victims})
     yield from _check_voter_count(seen.etcd, change, policy)
+    yield from _check_inventory(seen.etcd, change)
     for seat in change.joiners:
         yield from check_node(seen, seat, policy)
     for victim in change.victims:
@@ -133,6 +134,23 @@ def _check_voter_count(etcd: EtcdView, change: Change, policy: Policy) -> Iterat
             "etcd",
             f"{fewest} voters, at least {policy.min_voters} are wanted",
             "add members first, or set policy.min_voters in the inventory",
+        )
+
+
+def _check_inventory(etcd: EtcdView, change: Change) -> Iterator[Finding]:
+    """What the inventory leaves out is removed by `apply`: a partial one must not take the cluster apart."""
+    asked = {ref.id for ref in (*change.victims, *change.others)}
+    live = [view for view in etcd.members if view.id in asked and view.health is Health.HEALTHY]
+    kept = {ref.id for ref in change.others}
+    named = sum(view.id in kept for view in live)
+    if change.verb == "apply" and change.victims and named < quorum(len(live)):
+        yield blocker(
+            "INVENTORY_PARTIAL",
+            "etcd",
+            f"the inventory names {named} of {len(live)} live members, and apply removes all others; "
+            "it must name a majority",
+            "add the missing members to the inventory, or remove those that shall go: "
+            "patronictl-etcd remove NAME, or replace NAME --by NODE",
         )
 
 

@@ -83,6 +83,26 @@ def test_a_wrong_command_line_is_exit_2_with_the_usage(
     assert captured.out == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "--nonsense", "-f", "json"],
+        ["status", "-fjson", "--nonsense"],
+        ["nonsense", "--format=json"],
+        ["promote", "--format", "json"],
+        ["status", "-f", "json", "-f", "xml"],
+    ],
+)
+def test_a_wrong_command_line_is_told_in_json_where_that_is_wanted(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert run(words) == ExitCode.USAGE
+    data = json.loads(capsys.readouterr().out)
+    assert (data["format"], data["operation"], data["error"]["code"]) == (1, None, "USAGE")
+    assert data["error"]["message"]
+    assert data["error"]["hint"].endswith("--help")
+
+
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["status", "--help"], ["--version"]])
 def test_help_and_version_are_exit_0(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert run(words) == 0

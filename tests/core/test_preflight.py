@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from patroni_etcd_reconfig.core.changes import Seat, addition_of, removal_of
+from patroni_etcd_reconfig.core.changes import Seat, addition_of, equality_with, removal_of
 from patroni_etcd_reconfig.core.findings import Severity
 from patroni_etcd_reconfig.core.model import DataDir, MemberView, NodeView, Observation, PatroniHosts
 from patroni_etcd_reconfig.core.policy import Policy
@@ -132,3 +132,34 @@ def test_all_findings_come_at_once_blockers_first() -> None:
 def test_an_accepted_code_no_longer_blocks() -> None:
     policy = Policy(accept=frozenset({"PATRONI_PAUSED"}))
     assert _codes(seen(voters(3), patroni(paused=True)), policy=policy) == []
+
+
+def _apply(members: str, inventory: str, policy: Policy | None = None) -> list[str]:
+    state = seen(etcd(*(voter(name) for name in members)), patroni())
+    change = equality_with(state.etcd, tuple(Seat(name, urls(name)) for name in inventory))
+    found = examine(state, change, policy or Policy(min_voters=1))
+    return [f.code for f in found if f.severity is Severity.BLOCKER and f.code != "NODE_CONTROL"]
+
+
+@pytest.mark.parametrize(
+    ("members", "inventory"), [("abc", "a"), ("abcd", "ab"), ("abc", "ade"), ("abc", "def")]
+)
+def test_an_inventory_without_a_majority_of_the_live_members_removes_nobody(
+    members: str, inventory: str
+) -> None:
+    assert _apply(members, inventory) == ["INVENTORY_PARTIAL"]
+    accepting = Policy(min_voters=1, accept=frozenset({"INVENTORY_PARTIAL"}))
+    assert _apply(members, inventory, accepting) == ["INVENTORY_PARTIAL"]
+
+
+@pytest.mark.parametrize(
+    ("members", "inventory"), [("abc", "ab"), ("abc", "abd"), ("abcde", "abc"), ("a", "abc")]
+)
+def test_an_inventory_with_a_majority_of_the_live_members_is_applied(members: str, inventory: str) -> None:
+    assert _apply(members, inventory) == []
+
+
+def test_dead_members_do_not_count_against_an_inventory() -> None:
+    state = seen(etcd(voter("a"), voter("b"), voter("c"), down("d"), down("e")), patroni())
+    change = equality_with(state.etcd, tuple(Seat(name, urls(name)) for name in "ab"))
+    assert "INVENTORY_PARTIAL" not in [f.code for f in examine(state, change, Policy())]

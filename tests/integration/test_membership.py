@@ -96,6 +96,19 @@ def test_apply_with_nothing_to_do_changes_nothing(tool: Tool) -> None:
     assert tool.ids() == before
 
 
+def test_an_inventory_of_one_machine_never_removes_the_others(tool: Tool) -> None:
+    before = tool.ids()
+    for i in (2, 3, 4, 5):
+        tool.forget_node(i)
+    for more in ((), ("--accept", "TOO_FEW_VOTERS")):
+        refused = tool.run("apply", "--force", "-f", "json", *more, *ACCEPT)
+        assert refused.code == 3, refused.err
+        assert "INVENTORY_PARTIAL" in [finding["code"] for finding in refused.json["findings"]]
+    vouched = tool.run("apply", "--force", "-f", "json", "--accept", "INVENTORY_PARTIAL", *ACCEPT)
+    assert (vouched.code, vouched.json["error"]["code"]) == (2, "NOT_ACCEPTABLE")
+    assert tool.ids() == before
+
+
 def test_a_learner_stays_one_until_it_is_promoted(tool: Tool) -> None:
     _run(tool, "add", "n4", "--learner")
     assert _roles(tool)["n4"] == "learner"
