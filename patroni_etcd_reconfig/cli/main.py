@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ import click
 
 from patroni_etcd_reconfig import __version__
 from patroni_etcd_reconfig.cli.app import App
+from patroni_etcd_reconfig.cli.lazy import LazyGroup
 from patroni_etcd_reconfig.cli.output import show_error, wanted_format
 from patroni_etcd_reconfig.errors import ConfigError, ExitCode, InterruptedOperationError, ReconfigError
 
@@ -38,32 +38,12 @@ COMMANDS = {
     "history": (f"{_CLI}.history:command", "What was done to this etcd, and how it ended."),
     "abort": (f"{_CLI}.abort:command", "End an interrupted operation at a safe state."),
     "resume": (f"{_CLI}.resume:command", "Finish an operation that was interrupted."),
+    "recover": (f"{_CLI}.recover:recover", "Bring etcd back when a majority is lost."),
     "lab": (f"{_CLI}.lab:lab", "Labs of real etcd, Patroni and PostgreSQL on this machine."),
 }
 
 
-class LazyGroup(click.Group):
-    """A group that knows its commands' names and first lines without importing them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in the order in which one meets them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import a command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands from the table, without imports."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-c", "--config-file", envvar="PATRONICTL_CONFIG_FILE", help="Patroni's configuration file.")
 @click.option("-i", "--inventory", "inventory_file", help="How nodes are controlled (etcd-reconfig.yml).")
 @click.option("-k", "--insecure", is_flag=True, help="Do not verify TLS certificates.")
