@@ -1,5 +1,6 @@
 # make setup   what the lab and the tests need: Debian packages, and a virtual environment in .venv
 # make demo    replace all etcd members under a live Patroni cluster, and prove that nobody noticed
+# make drill   lose the majority of etcd in the lab, and bring it back without losing a committed row
 # make test    all tests, on real etcd, Patroni and PostgreSQL
 # make etcd-versions, make test-versions   more etcd versions, and the tests on real etcd with each
 # make bench   this tool, the naive way and the floor, side by side
@@ -9,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 NET ?=
 
-.PHONY: setup packages demo test etcd-versions test-versions bench lint type format check clean
+.PHONY: setup packages demo drill test etcd-versions test-versions bench lint type format check clean
 
 setup: packages $(STAMP)
 
@@ -25,6 +26,9 @@ $(STAMP): setup.cfg pyproject.toml
 
 demo: setup
 	$(VENV)/bin/patronictl-etcd lab demo $(if $(NET),--net $(NET)) $(DEMO)
+
+drill: setup
+	$(VENV)/bin/patronictl-etcd lab drill $(if $(NET),--net $(NET)) $(DRILL)
 
 test: setup
 	$(PYTHON) -m pytest $(TESTS)

@@ -95,3 +95,48 @@ def demo_command(
     result = demo.run_demo(options, say=_say)
     click.echo(report.as_json(verdict.as_json(result)) if style == "json" else verdict.as_text(result))
     return int(ExitCode.NOT_VERIFIED if result.disruptions else ExitCode.DONE)
+
+
+@lab.command("drill")
+@_lab_options
+@_etcd_dir_option
+@_format_option
+@click.option("--naive", is_flag=True, help="Do what wiki pages say instead: --force-new-cluster.")
+@click.option("--failsafe", is_flag=True, help="With Patroni's failsafe_mode on.")
+@click.option("--keep", is_flag=True, help="Leave the lab running.")
+def drill_command(
+    net: int | None,
+    root: Path | None,
+    etcd_dir: Path | None,
+    style: str,
+    naive: bool,
+    failsafe: bool,
+    keep: bool,
+) -> int:
+    """Lose the majority of etcd in a fresh lab, and bring it back; count the committed rows that are there.
+
+    What is left of etcd still names a PostgreSQL leader that is 1,000 committed rows behind.
+    """
+    from patroni_etcd_reconfig.lab import drill, report
+
+    options = drill.DrillOptions(net or drill.DRILL_NET, root, etcd_dir, naive, failsafe, keep)
+    outcome = drill.run_drill(options, say=_say)
+    click.echo(report.as_json(outcome.as_dict()) if style == "json" else outcome.as_text())
+    return int(ExitCode.DONE if outcome.good else ExitCode.NOT_VERIFIED)
+
+
+@lab.command("fault")
+@click.argument("verb", type=click.Choice(("power-off", "power-on", "lose-etcd", "freeze", "thaw")))
+@click.argument("host", type=click.IntRange(1, 3))
+@_lab_options
+def fault_command(verb: str, host: int, net: int | None, root: Path | None) -> None:
+    """Break host HOST of the lab (1 to 3), or bring it back.
+
+    power-off ends etcd, Patroni and PostgreSQL at once; power-on starts them with the data they have;
+    lose-etcd ends etcd and takes its data away; freeze stops etcd as a hung machine would be.
+    """
+    from patroni_etcd_reconfig.lab import faults
+    from patroni_etcd_reconfig.lab.lab import find_lab
+
+    act = getattr(faults, verb.replace("-", "_"))
+    click.echo(f"{verb} of host {host}: {', '.join(act(find_lab(root, net), host)) or 'nothing ran'}")

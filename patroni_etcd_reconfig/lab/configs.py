@@ -103,11 +103,13 @@ def _bootstrap() -> dict[str, object]:
         "loop_wait": 1,
         "retry_timeout": 9,
         "failsafe_mode": True,
-        "postgresql": {"use_pg_rewind": False, "use_slots": True, "parameters": parameters},
+        "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters},
     }
     auth = [{"auth-host": "scram-sha-256"}, {"auth-local": "scram-sha-256"}]
-    # no-sync speeds up the making of the files only; PostgreSQL itself runs with fsync on.
-    return {"dcs": dcs, "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, *auth, "no-sync"]}
+    # no-sync speeds up the making of the files only; PostgreSQL itself runs with fsync on. pg_rewind,
+    # by which an old leader comes back after a failover, wants data-checksums.
+    switches = ["no-sync", "data-checksums"]
+    return {"dcs": dcs, "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, *auth, *switches]}
 
 
 def _postgresql(layout: Layout, i: int, secrets: Secrets, pg_bin: Path) -> dict[str, object]:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from patroni_etcd_reconfig.errors import ConfigError, UnreachableError
 from patroni_etcd_reconfig.lab import health, yardstick
+from patroni_etcd_reconfig.lab.cli_run import CLI, cli_env, json_object
 from patroni_etcd_reconfig.lab.down import down
 from patroni_etcd_reconfig.lab.lab import Lab
 from patroni_etcd_reconfig.lab.layout import NODES, Layout
-from patroni_etcd_reconfig.lab.marker import load_marker, load_secrets
+from patroni_etcd_reconfig.lab.marker import load_marker, load_secrets, temporary_root
 from patroni_etcd_reconfig.lab.programs import find_programs
 from patroni_etcd_reconfig.lab.up import up
 from patroni_etcd_reconfig.lab.verdict import CycleRun, DemoResult, Snapshot
@@ -32,7 +28,6 @@ DEMO_NET = 78
 _PROBE_INTERVAL = 0.01  # seconds; five times as dense as by default, for a sharper figure
 _CLEAN_WRITES = 1.0  # seconds of writing before and after the cycle
 _CYCLE_TIMEOUT = 300.0  # seconds; about 15 are enough
-_CLI = (sys.executable, "-m", "patroni_etcd_reconfig.cli.main")
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class DemoOptions:
     etcd_dir: Path | None = None
     compare: bool = False
     keep: bool = False
-    cli: Sequence[str] = _CLI
+    cli: Sequence[str] = CLI
 
 
 def run_demo(options: DemoOptions, *, say: Say) -> DemoResult:
@@ -77,7 +72,7 @@ def _yardstick_net(options: DemoOptions) -> int:
 
 @contextlib.contextmanager
 def _fresh_lab(options: DemoOptions, say: Say) -> Iterator[tuple[Lab, Callable[[DemoResult], None]]]:
-    root = options.root or _temporary_root()
+    root = options.root or temporary_root("patronictl-etcd-demo-")
     undisturbed = False
 
     def finish(result: DemoResult) -> None:
@@ -89,13 +84,6 @@ def _fresh_lab(options: DemoOptions, say: Say) -> Iterator[tuple[Lab, Callable[[
         yield arrival.lab, finish
     finally:
         _leave(root, options, remove=undisturbed, say=say)
-
-
-def _temporary_root() -> Path:
-    root = Path(tempfile.mkdtemp(prefix="patronictl-etcd-demo-"))
-    # PostgreSQL may run as another user, who has to get through to its data.
-    root.chmod(0o711)
-    return root
 
 
 def _leave(root: Path, options: DemoOptions, *, remove: bool, say: Say) -> None:
@@ -160,25 +148,10 @@ def _run_cycle(layout: Layout, cli: Sequence[str], say: Say) -> CycleRun:
     say(layout.command_line(*words))
     command = (*cli, *files, *words)
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, env=_cli_env(), timeout=_CYCLE_TIMEOUT)
+        done = subprocess.run(command, stdout=subprocess.PIPE, env=cli_env(), timeout=_CYCLE_TIMEOUT)
     except subprocess.TimeoutExpired:
         return CycleRun(-1, {})
-    return CycleRun(done.returncode, _json_object(done.stdout))
-
-
-def _cli_env() -> dict[str, str]:
-    """Return an environment in which `-m` finds this very package, installed or not, from any cwd."""
-    package_root = str(Path(__file__).resolve().parents[2])
-    path = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-
-
-def _json_object(text: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    return CycleRun(done.returncode, json_object(done.stdout))
 
 
 def _compare(lab: Lab, options: DemoOptions, say: Say) -> tuple[yardstick.Measured, ...]:

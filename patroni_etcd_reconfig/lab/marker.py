@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,14 @@ class Marker:
     etcd_dir: str | None
     privileges: str = ""
     kind: str = _KIND
+
+
+def temporary_root(prefix: str) -> Path:
+    """Make a directory for a lab that lasts as long as one command."""
+    root = Path(tempfile.mkdtemp(prefix=prefix))
+    # PostgreSQL may run as another user, who has to get through to its data.
+    root.chmod(0o711)
+    return root
 
 
 def write_private(path: Path, text: str, mode: int = 0o600) -> None:

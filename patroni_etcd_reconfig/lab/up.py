@@ -153,11 +153,12 @@ def _start_patroni(lab: Lab, say: Say) -> None:
     if missing:
         say(f"starting {', '.join(f'patroni-pg{i}' for i in missing)}")
     for i in missing:
-        _start_one_patroni(lab, i)
+        start_one_patroni(lab, i)
     _wait(lab, names, lambda: health.postgresql_missing(lab.layout), say)
 
 
-def _start_one_patroni(lab: Lab, i: int) -> None:
+def start_one_patroni(lab: Lab, i: int) -> None:
+    """Start Patroni of node i; does not wait until it answers."""
     layout, name = lab.layout, f"patroni-pg{i}"
     prefix = privileges.by_name(lab.marker.privileges).prefix
     command = (*prefix, sys.executable, "-m", "patroni", str(layout.pg_yml(i)))

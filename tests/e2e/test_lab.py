@@ -119,6 +119,37 @@ def test_a_second_lab_on_the_same_addresses_is_refused_and_leaves_nothing(lab: L
     assert not other.layout.root.exists()
 
 
+def test_a_frozen_etcd_goes_on_after_its_thaw(lab: Lab) -> None:
+    assert lab.run("fault", "freeze", "2").returncode == 0
+    state = Path(f"/proc/{lab.pids()['etcd-n2']}/stat").read_text().rpartition(")")[2].split()[0]
+    assert state == "T"
+    assert lab.run("fault", "thaw", "2").returncode == 0
+    lab.up()
+
+
+def test_a_power_cut_ends_a_host_at_once_and_it_comes_back_with_its_data(lab: Lab) -> None:
+    before = lab.pids()
+    done = lab.run("fault", "power-off", "2")
+    assert "etcd-n2, patroni-pg2, postgresql-pg2" in done.stdout
+    assert set(before) - set(lab.pids()) == {"etcd-n2", "patroni-pg2", "postgresql-pg2"}
+    data = lab.layout.etcd_data(2)
+    assert data.is_dir()
+    assert lab.run("fault", "power-on", "2").returncode == 0
+    lab.up()
+    assert len(lab.pids()) == 9
+
+
+def test_a_lost_etcd_leaves_patroni_running_and_its_data_out_of_reach(lab: Lab) -> None:
+    before, data = lab.pids(), lab.layout.etcd_data(3)
+    assert "etcd-n3" in lab.run("fault", "lose-etcd", "3").stdout
+    assert set(before) - set(lab.pids()) == {"etcd-n3"}
+    aside = data.with_name("n3.lost")
+    assert (aside / "member").is_dir()
+    assert not data.exists()
+    aside.rename(data)
+    lab.up()
+
+
 def test_down_ends_exactly_its_processes(lab: Lab) -> None:
     # A pid file that lies: its process died, and another got the pid.
     bystander = subprocess.Popen(["sleep", "60"])
