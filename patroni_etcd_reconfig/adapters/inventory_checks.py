@@ -111,7 +111,7 @@ class Checks:
     def url(self, value: Any, keys: Keys) -> str:
         """Return http(s)://host:port as it is given: etcd compares URLs as text."""
         text = self.text(value, keys)
-        if text and not _is_base_url(text):
+        if text and not is_base_url(text):
             self.wrong(keys, "must be http://host:port or https://host:port, with nothing after the port")
         return text
 
@@ -141,7 +141,8 @@ def placeholders(word: str) -> list[str]:
     ]
 
 
-def _is_base_url(text: str) -> bool:
+def is_base_url(text: str) -> bool:
+    """Tell whether the text is http(s)://host:port and no more."""
     try:
         url = urlsplit(text)
         host, port = url.hostname, url.port

@@ -51,9 +51,7 @@ def what_stays(etcd: EtcdView, begun: Change) -> list[str]:
         successor = etcd.by_peer_urls(victim.peer_urls)
         if etcd.by_id(victim.id) is None and (successor is None or successor.member.is_learner):
             back = (
-                f"; to have it back: patronictl-etcd add {victim.name}"
-                if victim.seat in begun.joiners
-                else ""
+                f"; to have it back: patronictl-etcd add {victim.name}" if begun.successor_of(victim) else ""
             )
             lines.append(f"{victim.name} stays removed{back}")
         elif etcd.by_id(victim.id):

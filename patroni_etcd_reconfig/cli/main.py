@@ -25,7 +25,7 @@ COMMANDS = {
     "list": (f"{_CLI}.status:command", "The same as status."),
     "preflight": (f"{_CLI}.preflight:command", "Everything that would stand in the way of a change."),
     "cycle": (f"{_CLI}.cycle:command", "Replace all or the named etcd members, one by one, in place."),
-    "replace": (f"{_CLI}.membership:replace", "Replace one member, in place or on another machine."),
+    "replace": (f"{_CLI}.replace:command", "Replace one member, in place or on another machine."),
     "add": (f"{_CLI}.membership:add", "Add nodes of the inventory as members."),
     "remove": (f"{_CLI}.membership:remove", "Remove members, by name or by id."),
     "promote": (f"{_CLI}.membership:promote", "Promote a learner once it is in sync."),

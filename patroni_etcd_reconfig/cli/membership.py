@@ -1,4 +1,4 @@
-"""`replace`, `add`, `remove`, `promote`, `apply`: every change of who is a member."""
+"""`add`, `remove`, `promote`, `apply`: every change of who is a member."""
 
 from __future__ import annotations
 
@@ -8,41 +8,23 @@ import click
 
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.planfile import planned_change
-from patroni_etcd_reconfig.cli.running import carry_out, change_options, inventory_change, seat_of
+from patroni_etcd_reconfig.cli.running import (
+    carry_out,
+    change_options,
+    inventory_change,
+    refuse_taken,
+    seat_of,
+)
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import (
     Change,
-    Seat,
     addition_of,
     find_member,
     promotion_of,
     removal_of,
-    replacement_of,
 )
-from patroni_etcd_reconfig.core.model import EtcdView, format_id
+from patroni_etcd_reconfig.core.model import EtcdView
 from patroni_etcd_reconfig.errors import ConfigError
-
-
-@click.command()
-@click.argument("name")
-@click.option(
-    "--by", metavar="NODE", help="The node of the inventory that takes its place; default: its own."
-)
-@change_options
-@click.pass_obj
-def replace(app: App, name: str, by: str | None, force: bool, dry_run: bool) -> int:
-    """Replace a failed or healthy member by a new one, in place or on another machine.
-
-    A dead member is removed first. A healthy one is removed only after its replacement on another machine
-    votes, so that failure tolerance never drops. In place, removal has to come first.
-    """
-
-    def wanted(wiring: Wiring, etcd: EtcdView) -> Change:
-        present = find_member(etcd, name).member
-        own = Seat(present.name, present.peer_urls)
-        return replacement_of(etcd, name, seat_of(wiring, by) if by and by != name else own)
-
-    return carry_out(app, wanted, force=force, dry_run=dry_run)
 
 
 @click.command()
@@ -55,7 +37,8 @@ def add(app: App, names: tuple[str, ...], learner: bool, force: bool, dry_run: b
 
     def wanted(wiring: Wiring, etcd: EtcdView) -> Change:
         seats = tuple(seat_of(wiring, name) for name in dict.fromkeys(names))
-        _refuse_taken(etcd, seats)
+        for seat in seats:
+            refuse_taken(etcd, seat)
         return addition_of(etcd, seats, as_learners=learner)
 
     return carry_out(app, wanted, force=force, dry_run=dry_run)
@@ -100,15 +83,3 @@ def apply(app: App, plan_file: Path | None, force: bool, dry_run: bool) -> int:
         return planned_change(plan_file, etcd) if plan_file else inventory_change(wiring, etcd)
 
     return carry_out(app, wanted, force=force, dry_run=dry_run)
-
-
-def _refuse_taken(etcd: EtcdView, seats: tuple[Seat, ...]) -> None:
-    for seat in seats:
-        taken = etcd.by_peer_urls(seat.peer_urls)
-        if taken:
-            who = taken.member.name or format_id(taken.id)
-            raise ConfigError(
-                f"{seat.name}: {', '.join(seat.peer_urls)} is member {who} already",
-                hint=f"patronictl-etcd replace {who}",
-                code="ALREADY_MEMBER",
-            )

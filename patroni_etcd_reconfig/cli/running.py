@@ -173,6 +173,20 @@ def seat_of(wiring: Wiring, name: str) -> Seat:
     return Seat(name, node.peer_urls)
 
 
+def refuse_taken(etcd: EtcdView, seat: Seat, by: int = 0) -> None:
+    """Raise ConfigError when the seat is a member's already, by URL; `by` is the id that may have it."""
+    for view in etcd.members:
+        member = view.member
+        shared = {*seat.peer_urls, *seat.client_urls} & {*member.peer_urls, *member.client_urls}
+        if shared and view.id != by:
+            who = member.name or format_id(view.id)
+            raise ConfigError(
+                f"{seat.name}: {', '.join(sorted(shared))} is member {who} already",
+                hint=f"give another URL, or: patronictl-etcd replace {who}",
+                code="ALREADY_MEMBER",
+            )
+
+
 def _live_or_listed(wiring: Wiring, etcd: EtcdView, name: str) -> Seat:
     """URLs default to the running member's."""
     node = wiring.nodes[name]

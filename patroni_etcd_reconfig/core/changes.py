@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, format_id
 
 
 @dataclass(frozen=True)
 class Seat:
-    """A place in the cluster: the name and peer URLs of a member whose id is not known yet."""
+    """A place in the cluster: the name and peer URLs of a member whose id is not known yet.
+
+    `client_urls` are what its node shall advertise; empty = what the inventory or its configuration says.
+    They do not tell one seat from another.
+    """
 
     name: str
     peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,14 @@ class Reshape:
     def size_after(self) -> int:
         """Return how many members there will be."""
         return len(self.joiners) + len(self.others)
+
+    def successor_of(self, victim: MemberRef) -> Seat | None:
+        """Return the seat that can be filled only after this victim is gone; None when there is none.
+
+        Either it is the same place in the cluster, or another one on the same machine, which runs one etcd.
+        """
+        same = (s for s in self.joiners if s.name == victim.name or set(s.peer_urls) & set(victim.peer_urls))
+        return next(same, None)
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -148,10 +161,16 @@ def leader_move(etcd: EtcdView, name: str | None) -> Reshape:
 
 def abort_of(etcd: EtcdView, begun: Reshape) -> Reshape:
     """Return what brings a begun change to a safe end: its half-joined learners are removed again."""
-    seats = {url for seat in begun.joiners for url in seat.peer_urls}
     before = {ref.id for ref in (*begun.victims, *begun.others)}
-    half = [v for v in etcd.learners if seats & set(v.member.peer_urls) and v.id not in before]
-    return _reshape("abort", etcd, tuple(reference(view.member) for view in half), ())
+    seated = [(view, _seat_in(begun, view)) for view in etcd.learners if view.id not in before]
+    half = [MemberRef(view.id, seat.name, view.member.peer_urls) for view, seat in seated if seat]
+    return _reshape("abort", etcd, tuple(half), ())
+
+
+def _seat_in(change: Reshape, view: MemberView) -> Seat | None:
+    """Return the joiner's seat that a member sits on: it tells the node also while it has no name yet."""
+    taken = set(view.member.peer_urls)
+    return next((seat for seat in change.joiners if taken & set(seat.peer_urls)), None)
 
 
 def _refs(etcd: EtcdView, keys: Iterable[str]) -> tuple[MemberRef, ...]:

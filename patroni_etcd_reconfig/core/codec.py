@@ -72,7 +72,7 @@ def _decode_ref(value: Mapping[str, Any] | None) -> MemberRef | Seat | None:
 
 
 def _seat(value: Mapping[str, Any]) -> Seat:
-    return Seat(value["name"], tuple(value["peer_urls"]))
+    return Seat(value["name"], tuple(value["peer_urls"]), tuple(value.get("client_urls", ())))
 
 
 def _member(value: Mapping[str, Any]) -> MemberRef:

@@ -186,14 +186,15 @@ def _check_leader(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
 
 def _check_node(seen: Observation, step: Step, change: Change) -> Iterator[Finding]:
     """A member that comes back on its seat needs a node that can be controlled before it is removed."""
-    in_place = isinstance(step, RemoveMember) and step.member.seat in change.joiners
-    if not (in_place or isinstance(step, (RestartMember, SetDataAside, AddLearner, StartMember))):
+    successor = change.successor_of(step.member) if isinstance(step, RemoveMember) else None
+    if not (successor or isinstance(step, (RestartMember, SetDataAside, AddLearner, StartMember))):
         return
-    problem = node_problem(seen.nodes.get(subject(step)))
+    name = successor.name if successor else subject(step)
+    problem = node_problem(seen.nodes.get(name))
     if problem:
         yield blocker(
             "NODE_CONTROL",
-            subject(step),
+            name,
             problem,
             "correct the node's entry in the inventory (-i), then: patronictl-etcd preflight",
         )

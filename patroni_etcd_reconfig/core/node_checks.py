@@ -11,9 +11,9 @@ from patroni_etcd_reconfig.core.model import EtcdView, MemberView, NodeView, Obs
 from patroni_etcd_reconfig.core.policy import Policy
 
 
-def check_node(seen: Observation, seat: Seat, policy: Policy) -> Iterator[Finding]:
+def check_node(seen: Observation, seat: Seat, change: Change, policy: Policy) -> Iterator[Finding]:
     """Block unless a new member can be brought up on the seat's node."""
-    node, view = seen.nodes.get(seat.name), seen.etcd.by_peer_urls(seat.peer_urls)
+    node, view = seen.nodes.get(seat.name), _occupant(seen.etcd, seat, change)
     problem = node_problem(node)
     if problem and not (node is None and view and view.member.is_learner):
         yield blocker("NODE_CONTROL", seat.name, problem, "correct the node's entry in the inventory (-i)")
@@ -23,10 +23,18 @@ def check_node(seen: Observation, seat: Seat, policy: Policy) -> Iterator[Findin
         yield from _check_member(node, view) if view else _check_vacancy(node)
 
 
+def _occupant(etcd: EtcdView, seat: Seat, change: Change) -> MemberView | None:
+    """Return the member that the seat's node runs now: the victim that leaves it, or who sits there."""
+    leaving = next((victim for victim in change.victims if victim.name == seat.name), None)
+    view = etcd.by_id(leaving.id) if leaving else None
+    return view or etcd.by_peer_urls(seat.peer_urls)
+
+
 def check_departing(seen: Observation, victim: MemberRef, change: Change) -> Iterator[Finding]:
     """Warn when the node of a member that goes for good can't be cleaned up by us."""
     problem = node_problem(seen.nodes.get(victim.name))
-    if problem and victim.seat not in change.joiners:
+    successor = change.successor_of(victim)
+    if problem and (successor is None or successor.name != victim.name):
         yield warning(
             "NODE_LEFT_BEHIND",
             victim.name or format_id(victim.id),

@@ -139,13 +139,21 @@ def _join_further(seen: Observation, change: Change, learner: MemberView, seat: 
 def _fill_vacated_seats(seen: Observation, change: Change) -> Step | None:
     """Clear the nodes of members that are gone, and add the new member where the seat is wanted."""
     for victim in change.victims:
-        if seen.etcd.by_id(victim.id) is None and not seen.etcd.by_peer_urls(victim.peer_urls):
-            node = seen.nodes.get(victim.name)
-            wanted = victim.seat in change.joiners
-            leftover = _clear(node, victim.seat) if wanted or _holds_data_of(node, victim.id) else None
-            if leftover or wanted:
-                return leftover or AddLearner(victim.seat)
+        seat = change.successor_of(victim)
+        if seen.etcd.by_id(victim.id) or seen.etcd.by_peer_urls((seat or victim).peer_urls):
+            continue
+        left = _holds_data_of(seen.nodes.get(victim.name), victim.id)
+        step = SetDataAside(victim.seat) if left else _fill(seen, seat)
+        if step:
+            return step
     return None
+
+
+def _fill(seen: Observation, seat: Seat | None) -> Step | None:
+    """Clear the seat's node and add the new member; nothing when the seat is taken."""
+    if seat is None or seen.etcd.by_peer_urls(seat.peer_urls):
+        return None
+    return _clear(seen.nodes.get(seat.name), seat) or AddLearner(seat)
 
 
 def _remove_dead(seen: Observation, change: Change) -> Step | None:
@@ -159,13 +167,12 @@ def _remove_dead(seen: Observation, change: Change) -> Step | None:
 
 def _add_joiner(seen: Observation, change: Change) -> Step | None:
     """A new seat is filled before a healthy member goes, but the cluster never grows by more than one."""
-    most = max(change.size_before, change.size_after)
-    if _victims(seen.etcd, change) and len(seen.etcd.members) > most:
+    most, present = max(change.size_before, change.size_after), _victims(seen.etcd, change)
+    if present and len(seen.etcd.members) > most:
         return None
-    for seat in change.joiners:
-        if seen.etcd.by_peer_urls(seat.peer_urls) is None:
-            return _clear(seen.nodes.get(seat.name), seat) or AddLearner(seat)
-    return None
+    waiting = [change.successor_of(reference(view.member)) for view in present]
+    steps = (_fill(seen, seat) for seat in change.joiners if seat not in waiting)
+    return next((step for step in steps if step), None)
 
 
 def _remove_healthy(seen: Observation, change: Change) -> Step | None:

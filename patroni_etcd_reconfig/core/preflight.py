@@ -66,7 +66,7 @@ def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Fi
     yield from _check_voter_count(seen.etcd, change, policy)
     yield from _check_inventory(seen.etcd, change)
     for seat in change.joiners:
-        yield from check_node(seen, seat, policy)
+        yield from check_node(seen, seat, change, policy)
     for victim in change.victims:
         yield from check_departing(seen, victim, change)
     yield from _check_snapshot_space(seen, policy)
@@ -126,7 +126,7 @@ def _check_size(etcd: EtcdView) -> Iterator[Finding]:
 
 def _check_voter_count(etcd: EtcdView, change: Change, policy: Policy) -> Iterator[Finding]:
     """Neither the end nor, for a replacement in place, the way may lead below the policy's minimum."""
-    in_place = any(victim.seat in change.joiners for victim in change.victims)
+    in_place = any(change.successor_of(victim) for victim in change.victims)
     fewest = min(change.size_after, len(etcd.voters)) if in_place else change.size_after
     if fewest < policy.min_voters and (in_place or change.victims):
         yield blocker(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from patroni_etcd_reconfig.clock import wait_until
 from patroni_etcd_reconfig.core.changes import MemberRef, Seat
@@ -208,18 +209,54 @@ class _Catching:
 
 
 def joining_settings(node: NodeControl, etcd: EtcdView, seat: Seat) -> dict[str, str]:
-    """Return what the node's configuration must say to join; where it listens, only if it does not say."""
-    peer, client = ",".join(seat.peer_urls), ",".join(node.client_urls)
-    wanted = {"initial-advertise-peer-urls": peer, "advertise-client-urls": client}
-    listening = {"listen-peer-urls": peer, "listen-client-urls": client}
+    """Return what the node's configuration must say to join.
+
+    Where it listens is set if it does not say, and follows where it names the URL that was advertised so far.
+    """
+    peer, client = ",".join(seat.peer_urls), ",".join(seat.client_urls or node.client_urls)
     present = node.settings()
-    missing = {flag: url for flag, url in listening.items() if flag not in present}
+    wanted = {"initial-advertise-peer-urls": peer, "advertise-client-urls": client}
+    listening = {
+        "listen-peer-urls": _listen(present, "listen-peer-urls", "initial-advertise-peer-urls", peer),
+        "listen-client-urls": _listen(present, "listen-client-urls", "advertise-client-urls", client),
+    }
     return {
-        **{flag: url for flag, url in (wanted | missing).items() if url},
+        **{flag: urls for flag, urls in (wanted | listening).items() if urls},
         "name": seat.name,
         "initial-cluster": initial_cluster(etcd, seat),
         "initial-cluster-state": "existing",
     }
+
+
+def _listen(present: Mapping[str, str], flag: str, advertised: str, new: str) -> str:
+    """Return where to listen, "" to leave it as it is."""
+    if flag not in present or not new:
+        return "" if flag in present else new
+    followed = follow(present[flag], present.get(advertised, ""), new)
+    return followed if followed != present[flag] else ""
+
+
+def follow(listens: str, old: str, new: str) -> str:
+    """Return listen URLs that go with a move from the old to the new advertised URL, each with commas.
+
+    One that names the old URL becomes the new one. One on every interface follows to another port.
+    """
+    moved = dict(zip(_split(old), _split(new), strict=False))
+    ports = {_port(before): _port(after) for before, after in moved.items()}
+    return ",".join(moved.get(url) or _on_port(url, ports) for url in _split(listens))
+
+
+def _split(urls: str) -> list[str]:
+    return [url.strip() for url in urls.split(",") if url.strip()]
+
+
+def _port(url: str) -> str:
+    return url.rpartition(":")[2]
+
+
+def _on_port(url: str, ports: Mapping[str, str]) -> str:
+    everywhere = urlsplit(url).hostname in ("0.0.0.0", "::")  # noqa: S104 - read, not bound
+    return f"{url.rpartition(':')[0]}:{ports.get(_port(url), _port(url))}" if everywhere else url
 
 
 def initial_cluster(etcd: EtcdView, seat: Seat) -> str:

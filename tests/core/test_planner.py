@@ -21,7 +21,7 @@ from patroni_etcd_reconfig.core.changes import (
     restart_of,
 )
 from patroni_etcd_reconfig.core.invariants import check_invariants
-from patroni_etcd_reconfig.core.model import DataDir, NodeView, Observation, Progress
+from patroni_etcd_reconfig.core.model import DataDir, MemberView, NodeView, Observation, Progress
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
 from patroni_etcd_reconfig.core.steps import (
@@ -275,6 +275,44 @@ def test_a_dead_member_is_replaced_elsewhere_by_removing_first() -> None:
     start = seen(etcd(voter("a"), voter("b"), down("c")))
     steps = make_plan(start, replacement_of(start.etcd, "c", *_seats("d"))).steps
     assert [type(step) for step in steps[:3]] == [SaveSnapshot, RemoveMember, SetDataAside]
+
+
+def _moved(name: str, port: int = 2390) -> Seat:
+    return Seat(name, (f"http://{name}:{port}",), (f"http://{name}:{port - 1}",))
+
+
+@pytest.mark.parametrize("leader", ["a", "b"])
+@pytest.mark.parametrize("view", [voter("a"), down("a")], ids=["healthy", "dead"])
+def test_on_its_own_machine_a_member_is_removed_before_the_new_one_with_other_urls_is_added(
+    leader: str, view: MemberView
+) -> None:
+    start = seen(etcd(view, voter("b"), voter("c"), leader="b" if view.status is None else leader))
+    change = replacement_of(start.etcd, "a", _moved("a"))
+    states = list(_states(start, change))
+    steps = [step for step in _names(states[0][1]) if not step.startswith("TransferLeadership")]
+    assert steps[1:] == [f"{k} a" for k in ("RemoveMember", "SetDataAside", "AddLearner", "StartMember",
+                                            "PromoteLearner")] + ["Verify"]  # fmt: skip
+    for done, (state, rest) in enumerate(states):
+        assert rest == states[0][1][done:]
+        for step in rest[:1]:
+            assert list(check_invariants(state, step, apply_step(state, step), change)) == []
+    assert states[-1][0].etcd.by_peer_urls(("http://a:2390",)) is not None
+
+
+def test_a_machine_that_takes_over_the_peer_url_waits_until_the_old_member_is_gone() -> None:
+    start = seen(voters(3, leader="b"))
+    change = replacement_of(start.etcd, "a", Seat("d", urls("a")))
+    assert _names(make_plan(start, change).steps)[1:] == [
+        *("RemoveMember a", "SetDataAside a", "AddLearner d", "StartMember d", "PromoteLearner d"),
+        "Verify",
+    ]
+
+
+def test_an_aborted_learner_that_never_started_is_known_by_its_seat() -> None:
+    before = voters(3)
+    begun = addition_of(before, _seats("d"))
+    state = replace(before, members=(*before.members, learner("d", started=False)))
+    assert [victim.name for victim in abort_of(state, begun).victims] == ["d"]
 
 
 def test_the_node_of_a_member_that_is_gone_and_out_of_reach_is_left_alone() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from patroni_etcd_reconfig.core.changes import Seat, addition_of, equality_with, removal_of
+from patroni_etcd_reconfig.core.changes import Seat, addition_of, equality_with, removal_of, replacement_of
 from patroni_etcd_reconfig.core.findings import Severity
 from patroni_etcd_reconfig.core.model import DataDir, MemberView, NodeView, Observation, PatroniHosts
 from patroni_etcd_reconfig.core.policy import Policy
@@ -163,3 +163,11 @@ def test_dead_members_do_not_count_against_an_inventory() -> None:
     state = seen(etcd(voter("a"), voter("b"), voter("c"), down("d"), down("e")), patroni())
     change = equality_with(state.etcd, tuple(Seat(name, urls(name)) for name in "ab"))
     assert "INVENTORY_PARTIAL" not in [f.code for f in examine(state, change, Policy())]
+
+
+def test_the_machine_of_the_victim_may_run_its_etcd_when_it_gets_other_urls() -> None:
+    state = seen(voters(3), patroni())
+    change = replacement_of(state.etcd, "c", Seat("c", ("http://c:2390",)))
+    assert [f.code for f in examine(state, change, Policy()) if f.severity is not Severity.INFO] == []
+    wrong = replace(state, nodes={**state.nodes, "c": replace(node("c"), data=DataDir(0xC1, 0x666))})
+    assert "NODE_MISMATCH" in [f.code for f in examine(wrong, change, Policy())]

@@ -78,6 +78,55 @@ def test_a_dead_member_with_lost_data_is_replaced_in_place(tool: Tool) -> None:
     assert tool.ids()["n2"] != old
 
 
+def _moved(tool: Tool, i: int) -> tuple[str, str]:
+    return (
+        tool.layout.peer_url(i).replace(":2380", ":2390"),
+        tool.layout.client_url(i).replace(":2379", ":2389"),
+    )
+
+
+def test_a_member_gets_other_urls_on_its_own_machine_and_its_file_listens_there(tool: Tool) -> None:
+    peer, client = _moved(tool, 2)
+    words = ("replace", "n2", "--peer-url", peer, "--client-url", client)
+    done = _run(tool, *words)
+    assert "hosts" in done.err
+    assert _voters(tool) == {"n1", "n2", "n3"}
+    member = tool.members()["n2"]
+    assert (member["peer_urls"], member["client_urls"]) == ([peer], [client])
+    config = tool.layout.etcd_env(2).read_text()
+    assert f"ETCD_LISTEN_PEER_URLS={peer}" in config
+    assert f"ETCD_LISTEN_CLIENT_URLS={client}" in config
+
+
+def test_the_machine_is_found_by_its_host_and_a_killed_move_of_urls_is_resumed(tool: Tool) -> None:
+    peer, client = _moved(tool, 4)
+    words = ("replace", "n1", "--host", tool.layout.address(4), "--peer-url", peer, "--client-url", client)
+    stopped = tool.run_until("start n4, wait until it joins ...", signal.SIGKILL, *words, "--force", *ACCEPT)
+    assert stopped.code == -signal.SIGKILL
+    resumed = tool.run("resume", "--force", "-f", "json", *ACCEPT)
+    assert resumed.code == 0, resumed.err
+    assert _voters(tool) == {"n2", "n3", "n4"}
+    assert tool.members()["n4"]["client_urls"] == [client]
+
+
+def test_places_that_can_not_be_meant_are_refused_with_the_way_to_say_it(tool: Tool) -> None:
+    before, taken = tool.ids(), tool.layout.peer_url(2)
+    cases = {
+        ("--by", "n4", "--host", tool.layout.address(4)): "CONFIG",
+        ("--host", "127.0.0.9"): "UNKNOWN_NODE",
+        ("--peer-url", taken): "ALREADY_MEMBER",
+        ("--client-url", tool.layout.client_url(3)): "ALREADY_MEMBER",
+        ("--by", "n2"): "ALREADY_MEMBER",
+        ("--by", "n2", "--peer-url", _moved(tool, 2)[0]): "ALREADY_MEMBER",
+        ("--peer-url", "127.0.0.1:2380"): "USAGE",
+    }
+    for words, code in cases.items():
+        refused = tool.run("replace", "n1", *words, "--force", "-f", "json")
+        assert (refused.code, refused.json["error"]["code"]) == (2, code), words
+        assert refused.json["error"]["hint"]
+    assert tool.ids() == before
+
+
 def test_three_become_five_and_three_again_and_the_leader_may_go(tool: Tool) -> None:
     _run(tool, "apply")
     assert _voters(tool) == {"n1", "n2", "n3", "n4", "n5"}
