@@ -66,6 +66,7 @@ class ScopePlan:
     stale: tuple[str, ...] = ()
     paused: bool = False
     synchronous: bool = False
+    chosen: bool = False  # `should_lead` was named by the operator, against or without evidence
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,4 @@ class RecoveryPlan:
     scopes: tuple[ScopePlan, ...] = ()
     rebuild: tuple[Seat, ...] = ()  # members to make new, once the survivor serves
     losses: tuple[str, ...] = ()  # what is, or may be, lost; a lower bound, with how it is known
+    choices: tuple[str, ...] = ()  # what the operator decided without proof, as the options say it

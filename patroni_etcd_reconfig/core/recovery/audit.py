@@ -1,0 +1,124 @@
+"""What must change in a scope's DCS keys before Patroni may reach them: pure.
+
+The lock decides. Patroni's race for a free leader key compares LSNs without timelines and takes whoever
+comes first after a restart, and a `failover` request falls back to that race when its candidate is slow
+(patroni/ha.py, `manual_failover_process_no_leader`). But a node that finds its own name in the leader key
+takes it over, whoever owns the lease (dcs/etcd3.py, `_update_leader` compares the value), and the others
+wait. So the audit writes the right name into the leader key, without a lease: until that node has come,
+nobody can lead. The other keys are made to agree, so that a later race does no harm either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from patroni_etcd_reconfig.core.findings import Finding, blocker, blockers, info, warning
+from patroni_etcd_reconfig.core.patroni_keys import ScopeKeys
+from patroni_etcd_reconfig.core.recovery.doubts import doubts_about, lead_option
+from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.model import ScopePlan
+from patroni_etcd_reconfig.core.recovery.repairs import Repair, ScopeFacts, repairs_of
+from patroni_etcd_reconfig.core.recovery.standing import (
+    Standing,
+    describe,
+    is_behind,
+    names_in,
+    object_in,
+    standing_of,
+)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What to change, in this order. With a blocker there is nothing to apply: `repairs` is empty."""
+
+    repairs: tuple[Repair, ...]
+    findings: tuple[Finding, ...]
+
+
+def audit(found: ScopeKeys, postgres: Iterable[PostgresEvidence], plan: ScopePlan, namespace: str) -> Audit:
+    """Return how to make a scope's keys tell the truth, from what PostgreSQL says now.
+
+    `found` is what the recovered etcd holds, `postgres` fresh evidence on that scope. Where the evidence
+    no longer carries the plan, or is not enough to be sure, a blocker says so and nothing is to be changed.
+    """
+    nodes = tuple(postgres)
+    standing = standing_of(nodes, found)
+    lead = _leader_to_be(standing, plan, nodes)
+    synchronous = proven_in_sync(found, nodes) if plan.synchronous else frozenset[str]()
+    doubts = doubts_about(plan.scope, standing, lead, chosen=plan.chosen, in_sync=synchronous)
+    if lead is None:
+        return Audit((), doubts)
+    scope = ScopeFacts(found, standing, nodes, lead, plan, f"/{namespace.strip('/')}/{plan.scope}/")
+    findings = (*doubts, *_outdated(scope), *initialize_fits(found, lead), *_notes(scope))
+    return Audit(() if blockers(findings) else tuple(repairs_of(scope)), findings)
+
+
+def proven_in_sync(found: ScopeKeys, postgres: Iterable[PostgresEvidence]) -> frozenset[str]:
+    """Return the nodes that surely hold all that was acknowledged: two witnesses, the DCS and the node."""
+    sync = object_in(found.keys.get("sync")) or {}
+    standbys = {name.lower() for name in names_in(sync.get("sync_standby"))}
+    nodes = tuple(postgres)
+    proven = {one.name for one in nodes if one.name.lower() in standbys and one.is_sync_standby}
+    return frozenset(
+        proven | {one.name for one in nodes if one.name == sync.get("leader") and one.in_recovery is False}
+    )
+
+
+def initialize_fits(found: ScopeKeys, lead: PostgresEvidence) -> Iterator[Finding]:
+    """Every Patroni exits when the `initialize` key is not its PostgreSQL's (ha.py, system ID mismatch)."""
+    kv = found.keys.get("initialize")
+    if kv and kv.value and lead.system_identifier and kv.value != lead.system_identifier:
+        yield blocker(
+            "PG_SYSTEM_ID",
+            found.scope,
+            f"the DCS belongs to PostgreSQL cluster {kv.value}, and {lead.name} to {lead.system_identifier}",
+            "this is the DCS, or the PostgreSQL, of another cluster: check scope, namespace and survivor",
+        )
+
+
+def _leader_to_be(
+    standing: Standing, plan: ScopePlan, postgres: tuple[PostgresEvidence, ...]
+) -> PostgresEvidence | None:
+    """The planned node where it is still as good as any; else the best one, which `_outdated` objects to."""
+    planned = standing.node(plan.should_lead)
+    if plan.chosen:
+        return planned or next((one for one in postgres if one.name == plan.should_lead), None)
+    best = standing.best
+    return planned if planned and best and not is_behind(planned, best) else best
+
+
+def _outdated(scope: ScopeFacts) -> Iterator[Finding]:
+    if scope.plan.should_lead not in (None, scope.lead.name):
+        yield blocker(
+            "PG_PLAN_OUTDATED",
+            scope.plan.scope,
+            f"the plan gives the lead to {scope.plan.should_lead}, and now that is {describe(scope.lead)}",
+            "collect again and make a new plan, or name the leader: " + lead_option(scope.plan.scope, "NAME"),
+        )
+
+
+def _notes(scope: ScopeFacts) -> Iterator[Finding]:
+    name, lead = scope.plan.scope, scope.lead
+    if scope.paused and not scope.alive and not scope.plan.chosen:
+        yield warning(
+            "PG_PAUSED_NO_PRIMARY",
+            name,
+            "Patroni is paused and no primary runs, so nobody will be promoted",
+            f"patronictl failover {name} --candidate {lead.name} once etcd is back",
+        )
+    if not lead.patroni_answers:
+        yield warning(
+            "PG_PATRONI_SILENT",
+            name,
+            f"{lead.name} should lead, and its Patroni does not answer; until it runs, nobody leads",
+            f"start Patroni on {lead.name} ({lead.host or 'its host'})",
+        )
+    if "config" not in scope.found.keys:
+        yield info(
+            "DCS_CONFIG_MISSING",
+            name,
+            "the DCS has no configuration of it; the leader writes the last it knows (patroni.dynamic.json)",
+            f"check it afterwards: patronictl show-config {name}",
+        )
