@@ -100,6 +100,9 @@ class EtcdApi(Protocol):
     def put_if_absent(self, key: str, value: str, *, lease: int) -> KeyValue | None:
         """Create a key; return None when created, else the key that is there already."""
 
+    def put_if_unchanged(self, key: str, value: str, *, mod_revision: int) -> int | None:
+        """Write a key that is still as it was at this revision; return the new one, None when it is not."""
+
     def delete(self, key: str, *, prefix: bool = False) -> int:
         """Delete a key or a prefix; return how many keys went."""
 

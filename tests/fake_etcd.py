@@ -183,6 +183,14 @@ class FakeMember:
 
         return self._call("put_if_absent", act)
 
+    def put_if_unchanged(self, key: str, value: str, *, mod_revision: int) -> int | None:
+        def act(me: Process) -> int | None:
+            there = self.etcd.keys.get(key)
+            same = (there.mod_revision if there else 0) == mod_revision
+            return self.put(key, value) if same else None
+
+        return self._call("put_if_unchanged", act)
+
     def delete(self, key: str, *, prefix: bool = False) -> int:
         def act(me: Process) -> int:
             gone = [name for name in self.etcd.keys if _matches(name, key, prefix)]

@@ -163,6 +163,10 @@ class EtcdClient:
         """Create a key; return None when created, else the key that is there already."""
         return self._call("kv/txn", etcd_json.create(key, value, lease), etcd_json.holder)
 
+    def put_if_unchanged(self, key: str, value: str, *, mod_revision: int) -> int | None:
+        """Write a key that is still as it was at this revision; return the new one, None when it is not."""
+        return self._call("kv/txn", etcd_json.swap(key, value, mod_revision), etcd_json.swapped)
+
     def delete(self, key: str, *, prefix: bool = False) -> int:
         """Delete a key or a prefix; return how many keys went."""
         return self._call("kv/deleterange", etcd_json.span(key, prefix), etcd_json.deleted)

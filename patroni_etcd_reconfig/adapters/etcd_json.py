@@ -51,6 +51,20 @@ def holder(answer: Json) -> KeyValue | None:
     return _key_value(answer["responses"][0]["response_range"]["kvs"][0])
 
 
+def swap(key: str, value: str, mod_revision: int) -> Json:
+    """Return a transaction that writes a key if its last change is still the one of this revision."""
+    return {
+        "compare": [{"key": _encode(key.encode()), "target": "MOD", "mod_revision": str(mod_revision)}],
+        "success": [{"request_put": put(key, value, 0)}],
+    }
+
+
+def swapped(answer: Json) -> int | None:
+    """Read the revision that `swap` made; None when the key had changed."""
+    made = revision(answer)
+    return made if answer.get("succeeded") else None
+
+
 def member_list(answer: Json) -> MemberList:
     """Read a member list."""
     header = answer["header"]

@@ -35,6 +35,7 @@ class App:
     insecure: bool = False
     format: str = "pretty"
     accept: frozenset[str] = field(default_factory=frozenset)
+    shield: bool = False
 
     @property
     def wants_data(self) -> bool:

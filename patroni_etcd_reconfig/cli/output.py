@@ -60,6 +60,19 @@ accept_option: Callable[[Any], Any] = click.option(
 )
 
 
+def _set_shield(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    ctx.ensure_object(App).shield = value
+
+
+shield_option: Callable[[Any], Any] = click.option(
+    "--shield",
+    is_flag=True,
+    callback=_set_shield,
+    expose_value=False,
+    help="Turn failsafe_mode on where it is off, for the time of the operation, and put it back.",
+)
+
+
 def as_text(fmt: str, data: dict[str, Any]) -> str:
     """Return data as JSON or YAML."""
     if fmt == "json":

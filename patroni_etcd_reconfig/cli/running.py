@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from patroni_etcd_reconfig.cli.app import App
-from patroni_etcd_reconfig.cli.output import accept_option, format_option, show_findings
+from patroni_etcd_reconfig.cli.output import accept_option, format_option, shield_option, show_findings
 from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.cli.progress import QuietReporter, reporter
 from patroni_etcd_reconfig.cli.summary import show_result
@@ -49,7 +50,7 @@ def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
     dry = click.option(
         "--dry-run", is_flag=True, help="Run the same engine on a simulated cluster; touch nothing."
     )
-    decorated: Callable[..., Any] = format_option(accept_option(force(dry(command))))
+    decorated: Callable[..., Any] = format_option(accept_option(shield_option(force(dry(command)))))
     return decorated
 
 
@@ -57,7 +58,7 @@ def carry_out(app: App, wanted: Callable[[Wiring, EtcdView], Change], *, force: 
     """Carry a change out from the first look to the result; returns the exit code."""
     wiring = Wiring(app)
     seen = wiring.observe()
-    change = named(wanted, wiring, seen.etcd)
+    change = replace(named(wanted, wiring, seen.etcd), shield=app.shield)
     refuse_unfinished(wiring, change)
     began = time.time()
     seen, findings = preflight(wiring, change, seen)

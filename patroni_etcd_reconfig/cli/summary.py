@@ -8,7 +8,7 @@ from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import nothing_done, show_data, show_error, show_findings, tsv
 from patroni_etcd_reconfig.core.findings import blockers
 from patroni_etcd_reconfig.engine.operation import DRY_RUN
-from patroni_etcd_reconfig.engine.result import MEASURES, Result, exceeded
+from patroni_etcd_reconfig.engine.result import MEASURES, Result, exceeded, shield_findings
 
 
 def show_result(app: App, result: Result) -> int:
@@ -33,7 +33,8 @@ def show_nothing(app: App, text: str) -> int:
 
 
 def _show_pretty(app: App, result: Result) -> None:
-    show_findings([*blockers(result.findings), *exceeded(result.measured or {})])
+    shield = shield_findings(result.record) if result.record and result.measured else ()
+    show_findings([*blockers(result.findings), *exceeded(result.measured or {}), *shield])
     if result.record and result.record.operation_id == DRY_RUN and not result.error:
         click.echo(f"Dry run: {len(result.record.steps)} steps pass their gates now; nothing was touched.")
     elif result.record and result.measured:

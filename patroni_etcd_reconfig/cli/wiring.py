@@ -20,6 +20,7 @@ from patroni_etcd_reconfig.engine.mirror import Mirror
 from patroni_etcd_reconfig.engine.operation import Operation
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.sentinel import Sentinel
+from patroni_etcd_reconfig.engine.shield import Shielding
 from patroni_etcd_reconfig.engine.verification import Verification
 from patroni_etcd_reconfig.engine.world import RealWorld, World
 from patroni_etcd_reconfig.observe.everything import Observer
@@ -105,6 +106,9 @@ class Wiring:
         joining = Joining(
             self.roster, self.nodes, policy, clock, operation_id, self._etcd, links, self._still_ours
         )
+        shielding = Shielding(
+            self.roster, self.app.patroni.namespace, policy, clock, self._patroni, self._still_ours
+        )
         return Actions(
             roster=self.roster,
             nodes=self.nodes,
@@ -117,5 +121,6 @@ class Wiring:
             progress=lambda: record.progress,
             verification=verification,
             joining=joining,
+            shielding=shielding,
             still_ours=self._still_ours,
         )

@@ -51,6 +51,7 @@ class Reshape:
     restarts: tuple[MemberRef, ...] = ()  # of the others: to be restarted with the data they have
     stepping_down: MemberRef | None = None  # of the others: must not lead
     successor: Seat | None = None  # who should lead instead; None = the most caught-up voter
+    shield: bool = False  # turn failsafe_mode on where it is off, for the time of the operation
 
     @property
     def size_before(self) -> int:

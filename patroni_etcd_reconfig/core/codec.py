@@ -8,20 +8,20 @@ from typing import Any
 
 from patroni_etcd_reconfig.core.changes import Change, MemberRef, Reshape, Seat
 from patroni_etcd_reconfig.core.model import format_id
-from patroni_etcd_reconfig.core.steps import Step
+from patroni_etcd_reconfig.core.steps import Shield, Step
 
 STEP_TYPES: Mapping[str, type[Any]] = {kind.__name__: kind for kind in Step.__args__}
 
 
 def encode_step(step: Step) -> dict[str, Any]:
     """Return the step as JSON data; ids in hex, as everywhere a person may read them."""
-    return {"kind": type(step).__name__, **{key: _encode_ref(value) for key, value in asdict(step).items()}}
+    return {"kind": type(step).__name__, **{key: _encode(value) for key, value in asdict(step).items()}}
 
 
 def decode_step(data: Mapping[str, Any]) -> Step:
     """Return the step; raises KeyError, TypeError or ValueError for data that is none."""
     kind = STEP_TYPES[data["kind"]]
-    values = {field.name: _decode_ref(data[field.name]) for field in fields(kind)}
+    values = {field.name: _decode(data[field.name]) for field in fields(kind)}
     step: Step = kind(**values)
     return step
 
@@ -31,6 +31,7 @@ def encode_change(change: Change) -> dict[str, Any]:
     return {
         "kind": change.verb,
         "cluster_id": format_id(change.cluster_id),
+        "shield": change.shield,
         "victims": [_encode_ref(asdict(ref)) for ref in change.victims],
         "joiners": [_encode_ref(asdict(seat)) for seat in change.joiners],
         "others": [_encode_ref(asdict(ref)) for ref in change.others],
@@ -53,6 +54,7 @@ def decode_change(data: Mapping[str, Any]) -> Change:
         tuple(_member(item) for item in data["restarts"]),
         _member(data["stepping_down"]) if data["stepping_down"] else None,
         _seat(data["successor"]) if data["successor"] else None,
+        shield=bool(data.get("shield")),
     )
 
 
@@ -63,6 +65,18 @@ def _encode_ref(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
         key: format_id(item) if key == "id" else list(item) if isinstance(item, tuple) else item
         for key, item in value.items()
     }
+
+
+def _encode(value: Any) -> Any:
+    return [_encode(item) for item in value] if isinstance(value, (tuple, list)) else _encode_ref(value)
+
+
+def _decode(value: Any) -> Any:
+    return tuple(_shield(item) for item in value) if isinstance(value, list) else _decode_ref(value)
+
+
+def _shield(value: Mapping[str, Any]) -> Shield:
+    return Shield(str(value["scope"]), str(value["before"]))
 
 
 def _decode_ref(value: Mapping[str, Any] | None) -> MemberRef | Seat | None:

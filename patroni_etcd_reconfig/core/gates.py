@@ -242,7 +242,7 @@ def _check_modes(cluster: PatroniCluster, policy: Policy) -> Iterator[Finding]:
             "FAILSAFE_OFF",
             cluster.scope,
             "failsafe_mode is off: if etcd loses quorum, the primary demotes itself",
-            f"patronictl edit-config {cluster.scope} -s failsafe_mode=true, or --accept FAILSAFE_OFF",
+            f"patronictl edit-config {cluster.scope} -s failsafe_mode=true, or --shield for the operation",
         )
 
 

@@ -184,6 +184,9 @@ class PatroniCluster:
     loop_wait: float = 10
     retry_timeout: float = 10
     failsafe_mode: bool = False
+    failsafe_setting: str | None = None  # JSON text in the dynamic configuration, "" = not set; None = no key
+    failsafe_members: tuple[str, ...] = ()  # whom the leader wrote down to ask when the DCS is gone
+    failsafe_revision: int = 0  # of the `failsafe` key, which only the leader writes
     paused: bool = False
     failover: str = ""  # what a pending failover or switchover asks for; empty = none
     timeline: int | None = None
@@ -239,6 +242,8 @@ class Progress:
     joined: Mapping[int, float] = field(default_factory=dict)  # id -> when it was first seen connected
     restarted: frozenset[int] = frozenset()  # ids of members this operation has restarted
     verified: bool = False
+    shields: Mapping[str, str] = field(default_factory=dict)  # scope -> failsafe_mode before we turned it on
+    shielded: frozenset[str] = frozenset()  # scopes whose Patroni was seen to act on it
 
 
 @dataclass(frozen=True)

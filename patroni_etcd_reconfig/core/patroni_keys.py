@@ -56,13 +56,45 @@ def read_cluster(found: ScopeKeys, lease: Lease | None) -> PatroniCluster:
         ttl=_number(config, "ttl", 30),
         loop_wait=_number(config, "loop_wait", 10),
         retry_timeout=_number(config, "retry_timeout", 10),
-        failsafe_mode=config.get("failsafe_mode") is True,
+        failsafe_mode=is_on(config.get("failsafe_mode")),
+        failsafe_setting=failsafe_setting(found.keys["config"].value) if "config" in found.keys else None,
+        failsafe_members=tuple(sorted(_json(found.keys.get("failsafe")))),
+        failsafe_revision=found.keys["failsafe"].mod_revision if "failsafe" in found.keys else 0,
         paused=config.get("pause") is True,
         failover=_pending(_json(found.keys.get("failover"))),
         members=members,
         status_revision=found.keys["status"].mod_revision if "status" in found.keys else 0,
     )
     return replace(cluster, timeline=next((m.timeline for m in members if m.name == name), None))
+
+
+def is_on(value: object) -> bool:
+    """Tell whether a mode is on, as Patroni's parse_bool (utils.py) reads it."""
+    return str(value).lower() in ("on", "true", "yes", "1")
+
+
+def failsafe_setting(config: str) -> str | None:
+    """Return what a dynamic configuration says of failsafe_mode, as JSON; "" = nothing, None = it is none."""
+    try:
+        data = json.loads(config)
+    except ValueError:
+        return None
+    if not isinstance(data, dict):
+        return None
+    return json.dumps(data["failsafe_mode"]) if "failsafe_mode" in data else ""
+
+
+def with_failsafe(config: str, setting: str) -> str:
+    """Return a dynamic configuration with another failsafe_mode and all else as it is, as Patroni writes it.
+
+    Raises ValueError when it is none, which `failsafe_setting` tells.
+    """
+    data = json.loads(config)
+    if setting:
+        data["failsafe_mode"] = json.loads(setting)
+    else:
+        data.pop("failsafe_mode", None)
+    return json.dumps(data, separators=(",", ":"))
 
 
 def _members(found: ScopeKeys, leader: str | None, optime: int) -> tuple[PatroniMember, ...]:

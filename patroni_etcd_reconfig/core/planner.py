@@ -16,11 +16,14 @@ from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     AwaitSettled,
+    LowerShield,
     PromoteLearner,
+    RaiseShield,
     RemoveMember,
     RestartMember,
     SaveSnapshot,
     SetDataAside,
+    Shield,
     StartMember,
     Step,
     TransferLeadership,
@@ -57,16 +60,39 @@ def _unfold(seen: Observation, change: Change) -> Iterator[Step]:
 def next_step(seen: Observation, change: Change) -> Step | None:
     """Return the step that comes next; None when all is done and verified."""
     if seen.progress.verified:
-        return None
+        return _lower_shield(seen)
     done = seen.progress.snapshot or change.verb == "move-leader"  # which changes no data and no member
     snapshot = None if done else _snapshot_source(seen.etcd)
     if snapshot:
         return SaveSnapshot(_seat(snapshot))
     work = _work(seen, change)
+    shield = _raise_shield(seen, change) if work else None
+    if shield:
+        return shield
     unsettled = _unsettled(seen, change)
     if unsettled and isinstance(work, (TransferLeadership, RemoveMember, AddLearner)):
         return AwaitSettled(unsettled)
-    return work or Verify()
+    # An abort closes the shield whatever the verification will find; else it covers that, too.
+    return work or (_lower_shield(seen) if change.verb == "abort" else None) or Verify()
+
+
+def _raise_shield(seen: Observation, change: Change) -> RaiseShield | None:
+    """Turn failsafe_mode on where it is off, or where Patroni was not seen to act on our turning it on.
+
+    Where somebody turned it off again after that, it stays off: then the gate stops the operation.
+    """
+    opened, proven = seen.progress.shields, seen.progress.shielded
+    lacking = [c for c in seen.patroni if not c.failsafe_mode and c.failsafe_setting is not None]
+    wanted = [c for c in seen.patroni if c.scope in opened or c in lacking]
+    shields = [Shield(c.scope, opened.get(c.scope, c.failsafe_setting or "")) for c in wanted]
+    left = tuple(shield for shield in shields if shield.scope not in proven)
+    return RaiseShield(left) if change.shield and left else None
+
+
+def _lower_shield(seen: Observation) -> LowerShield | None:
+    """Put back what this operation turned on, also in scopes that are not seen any more."""
+    shields = tuple(Shield(scope, before) for scope, before in sorted(seen.progress.shields.items()))
+    return LowerShield(shields) if shields else None
 
 
 def _snapshot_source(etcd: EtcdView) -> MemberView | None:

@@ -28,7 +28,24 @@ QUOTA_WARNING, QUOTA_BLOCKER = 0.80, 0.95
 def examine(seen: Observation, change: Change, policy: Policy) -> tuple[Finding, ...]:
     """Return all findings for a change that has not begun; blockers first."""
     findings = (*_state(seen, policy), *_prospects(seen, change, policy))
-    return _sorted(accepted(findings, policy.accept))
+    return _sorted(accepted(_shielded(findings, seen, change), policy.accept))
+
+
+def _shielded(findings: tuple[Finding, ...], seen: Observation, change: Change) -> tuple[Finding, ...]:
+    """With a shield, a failsafe_mode that can be turned on does not stand in the way."""
+    able = {c.scope for c in seen.patroni if change.shield and c.failsafe_setting is not None}
+    return tuple(
+        _shield(f.subject) if f.code == "FAILSAFE_OFF" and f.subject in able else f for f in findings
+    )
+
+
+def _shield(scope: str) -> Finding:
+    return info(
+        "SHIELD",
+        scope,
+        "failsafe_mode is off: it is turned on for the time of the operation",
+        "nothing; it is put back at the end, or by resume or abort",
+    )
 
 
 def examine_state(seen: Observation, policy: Policy) -> tuple[Finding, ...]:

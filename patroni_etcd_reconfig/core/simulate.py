@@ -18,7 +18,9 @@ from patroni_etcd_reconfig.core.model import (
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     AwaitSettled,
+    LowerShield,
     PromoteLearner,
+    RaiseShield,
     RemoveMember,
     RestartMember,
     SaveSnapshot,
@@ -32,6 +34,8 @@ from patroni_etcd_reconfig.core.steps import (
 
 def apply_step(seen: Observation, step: Step) -> Observation:
     """Return what would be seen after the step was done as planned."""
+    if isinstance(step, (RaiseShield, LowerShield)):
+        return _shield(seen, step)
     if isinstance(step, (SaveSnapshot, AwaitSettled, Verify)):
         return _note(seen, step)
     if isinstance(step, TransferLeadership):
@@ -44,6 +48,25 @@ def apply_step(seen: Observation, step: Step) -> Observation:
     if isinstance(step, SetDataAside):
         return _with_node(seen, step.seat.name, active=False, data=None)
     return _change_members(seen, step)
+
+
+def _shield(seen: Observation, step: RaiseShield | LowerShield) -> Observation:
+    """Return what is seen once failsafe_mode is on, or what it was before."""
+    raised, touched = isinstance(step, RaiseShield), {shield.scope: shield.before for shield in step.shields}
+    patroni = tuple(
+        replace(c, failsafe_mode=raised, failsafe_setting="true" if raised else touched[c.scope])
+        if c.scope in touched
+        else c
+        for c in seen.patroni
+    )
+    shields, shielded = seen.progress.shields, seen.progress.shielded
+    left = {scope: before for scope, before in shields.items() if scope not in touched}
+    progress = (
+        replace(seen.progress, shields={**touched, **shields}, shielded=shielded | set(touched))
+        if raised
+        else replace(seen.progress, shields=left, shielded=shielded - set(touched))
+    )
+    return replace(seen, patroni=patroni, progress=progress)
 
 
 def best_transferee(etcd: EtcdView, source: int | None) -> MemberView | None:

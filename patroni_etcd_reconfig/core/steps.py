@@ -16,6 +16,28 @@ class SaveSnapshot:
 
 
 @dataclass(frozen=True)
+class Shield:
+    """A scope, and its failsafe_mode before it is turned on: JSON text, "" = not set."""
+
+    scope: str
+    before: str
+
+
+@dataclass(frozen=True)
+class RaiseShield:
+    """Turn failsafe_mode on in these scopes, and wait until their Patroni acts on it."""
+
+    shields: tuple[Shield, ...]
+
+
+@dataclass(frozen=True)
+class LowerShield:
+    """Put failsafe_mode back to what it was, unless somebody else has changed it."""
+
+    shields: tuple[Shield, ...]
+
+
+@dataclass(frozen=True)
 class AwaitSettled:
     """Wait until a new voter is in sync, hashes like the others and has been connected for 5 s (law 1)."""
 
@@ -79,6 +101,8 @@ class Verify:
 
 Step = (
     SaveSnapshot
+    | RaiseShield
+    | LowerShield
     | AwaitSettled
     | TransferLeadership
     | RestartMember
@@ -92,9 +116,11 @@ Step = (
 
 
 def subject(step: Step) -> str:
-    """Return the name of the member that the step is about; empty for the whole cluster."""
+    """Return the name of the member, or the scopes, that the step is about; empty for the whole cluster."""
     if isinstance(step, Verify):
         return ""
+    if isinstance(step, (RaiseShield, LowerShield)):
+        return _scopes(step)
     if isinstance(step, SaveSnapshot):
         return step.through.name
     if isinstance(step, TransferLeadership):
@@ -102,8 +128,16 @@ def subject(step: Step) -> str:
     return step.member.name if isinstance(step, (RemoveMember, RestartMember)) else step.seat.name
 
 
+def _scopes(step: RaiseShield | LowerShield) -> str:
+    return ", ".join(shield.scope for shield in step.shields)
+
+
 def describe(step: Step) -> str:
     """Return the step in words, as the plan and the progress show it."""
+    if isinstance(step, RaiseShield):
+        return f"turn failsafe_mode on in {_scopes(step)}"
+    if isinstance(step, LowerShield):
+        return f"put failsafe_mode back in {_scopes(step)}"
     if isinstance(step, SaveSnapshot):
         return f"save a snapshot through {step.through.name}"
     if isinstance(step, AwaitSettled):
@@ -135,6 +169,11 @@ def _describe_joining(step: StartMember | PromoteLearner | Verify) -> str:
 def changes_membership(step: Step) -> bool:
     """Tell whether the step changes who is a member or who votes."""
     return isinstance(step, (RemoveMember, AddLearner, PromoteLearner))
+
+
+def leaves_traces(step: Step) -> bool:
+    """Tell whether the step changes something that a resume or an abort has to look after."""
+    return touches_etcd(step) or isinstance(step, (RaiseShield, LowerShield))
 
 
 def touches_etcd(step: Step) -> bool:

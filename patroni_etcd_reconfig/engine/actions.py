@@ -22,7 +22,9 @@ from patroni_etcd_reconfig.core.simulate import best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     AwaitSettled,
+    LowerShield,
     PromoteLearner,
+    RaiseShield,
     RemoveMember,
     RestartMember,
     SaveSnapshot,
@@ -34,6 +36,7 @@ from patroni_etcd_reconfig.core.steps import (
 )
 from patroni_etcd_reconfig.engine.joining import Joining
 from patroni_etcd_reconfig.engine.roster import Roster
+from patroni_etcd_reconfig.engine.shield import Shielding
 from patroni_etcd_reconfig.engine.snapshot import save_snapshot
 from patroni_etcd_reconfig.engine.verification import Verification, same_hashes
 from patroni_etcd_reconfig.engine.world import Facts
@@ -74,12 +77,15 @@ class Actions:
     progress: Callable[[], Progress]
     verification: Verification
     joining: Joining
+    shielding: Shielding
     still_ours: Callable[[], None] = lambda: None  # raises LockedError when the lock may be lost
 
     def act(self, step: Step, seen: Observation) -> Facts:
         """Do one step; returns when its goal is reached."""
         if isinstance(step, SaveSnapshot):
             return self._save_snapshot(step, seen)
+        if isinstance(step, (RaiseShield, LowerShield)):
+            return self.shielding.act(step)
         if isinstance(step, TransferLeadership):
             return self._transfer(step)
         if isinstance(step, RemoveMember):

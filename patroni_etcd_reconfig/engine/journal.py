@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.codec import decode_change, decode_step, encode_change, encode_step
 from patroni_etcd_reconfig.core.model import Progress
-from patroni_etcd_reconfig.core.steps import Step, describe, subject, touches_etcd
+from patroni_etcd_reconfig.core.steps import RaiseShield, Step, describe, leaves_traces, subject, touches_etcd
 from patroni_etcd_reconfig.errors import JournalError
 from patroni_etcd_reconfig.files import append_durably
 from patroni_etcd_reconfig.ports import Clock
@@ -54,6 +54,9 @@ class Record:
     last_change_at: float = 0.0  # wall time at which the last step that touches etcd ended
     turned: Change | None = None  # what an abort goes for instead of `change`
     entries: int = 0  # how many lines of the journal tell of it
+    shields_left: Mapping[str, str] = field(
+        default_factory=dict
+    )  # scope -> why failsafe_mode was not put back
 
     @property
     def finished(self) -> bool:
@@ -205,7 +208,10 @@ def _replay(record: Record, entry: Mapping[str, Any]) -> Record:
 def _replay_intent(record: Record, entry: Mapping[str, Any]) -> None:
     step = _step(entry)
     record.state = "running"
-    record.touched = record.touched or touches_etcd(step)
+    record.touched = record.touched or leaves_traces(step)
+    if isinstance(step, RaiseShield):  # it may be open from now on, whatever comes of the step
+        shields = {shield.scope: shield.before for shield in step.shields}
+        record.progress = replace(record.progress, shields={**shields, **record.progress.shields})
     record.steps.append(StepRecord(type(step).__name__, subject(step), entry["text"], "started"))
 
 
@@ -216,6 +222,7 @@ def _replay_outcome(record: Record, entry: Mapping[str, Any]) -> None:
         record.last_change_at = entry["at"]
     if entry["state"] == "done":
         record.progress = _advance(record.progress, facts)
+        record.shields_left = {**record.shields_left, **facts.get("shields_left", {})}
 
 
 def _advance(progress: Progress, facts: Mapping[str, Any]) -> Progress:
@@ -224,8 +231,17 @@ def _advance(progress: Progress, facts: Mapping[str, Any]) -> Progress:
         joined[int(facts["joined"], 16)] = float(facts["joined_at"])
     settled = progress.settled | ({int(facts["settled"], 16)} if "settled" in facts else set())
     restarted = progress.restarted | ({int(facts["restarted"], 16)} if "restarted" in facts else set())
-    snapshot = str(facts.get("snapshot", progress.snapshot))
-    return Progress(snapshot, settled, joined, restarted, bool(facts.get("verified", progress.verified)))
+    lowered = set(facts.get("unshielded", ()))
+    return replace(
+        progress,
+        snapshot=str(facts.get("snapshot", progress.snapshot)),
+        settled=settled,
+        joined=joined,
+        restarted=restarted,
+        verified=bool(facts.get("verified", progress.verified)),
+        shields={scope: before for scope, before in progress.shields.items() if scope not in lowered},
+        shielded=(progress.shielded | set(facts.get("shielded", ()))) - lowered,
+    )
 
 
 def _step(entry: Mapping[str, Any]) -> Step:

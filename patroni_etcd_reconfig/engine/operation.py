@@ -16,7 +16,7 @@ from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.engine.journal import Journal, Record, begin
 from patroni_etcd_reconfig.engine.lock import Lock, describe_self
 from patroni_etcd_reconfig.engine.loop import BlockedError, Engine, Reporter
-from patroni_etcd_reconfig.engine.result import Result, exceeded
+from patroni_etcd_reconfig.engine.result import Result, exceeded, shield_findings
 from patroni_etcd_reconfig.engine.sentinel import Sentinel
 from patroni_etcd_reconfig.engine.verification import NotVerifiedError, baseline_of, broken_promises
 from patroni_etcd_reconfig.engine.world import SimulatedWorld, World
@@ -83,7 +83,7 @@ class Operation:
         record = journal.record
         shown = "failed" if error and state == self.goal else state
         seconds = self.clock.wall() - record.started_at
-        found = (*self.findings, *findings, *exceeded(record.measured))
+        found = (*self.findings, *findings, *exceeded(record.measured), *shield_findings(record))
         return Result(
             self.change.verb, shown, record.started_at, seconds, record, record.measured, found, error
         )

@@ -76,6 +76,29 @@ def exceeded(measured: Mapping[str, float]) -> tuple[Finding, ...]:
     )
 
 
+def shield_findings(record: Record) -> tuple[Finding, ...]:
+    """Return warnings about a failsafe_mode that was turned on and not put back, or not by us."""
+    left = [
+        warning(
+            "SHIELD_LEFT",
+            scope,
+            f"failsafe_mode was not put back: {why}",
+            f"patronictl show-config {scope}",
+        )
+        for scope, why in record.shields_left.items()
+    ]
+    still_open = [
+        warning(
+            "SHIELD_OPEN",
+            scope,
+            "failsafe_mode is still on for this operation",
+            f"patronictl-etcd resume, or abort, puts it back to {before or 'not set'}",
+        )
+        for scope, before in record.progress.shields.items()
+    ]
+    return (*left, *still_open)
+
+
 def error_as_dict(error: ReconfigError | None) -> dict[str, str] | None:
     """Return the contract's form of an error."""
     return {"code": error.code, "message": str(error), "hint": error.hint} if error else None

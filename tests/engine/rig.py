@@ -20,6 +20,7 @@ from patroni_etcd_reconfig.core.steps import Step
 from patroni_etcd_reconfig.engine.actions import Actions
 from patroni_etcd_reconfig.engine.joining import Joining
 from patroni_etcd_reconfig.engine.roster import Roster
+from patroni_etcd_reconfig.engine.shield import Shielding
 from patroni_etcd_reconfig.engine.verification import Verification
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import NodeControlError
@@ -112,6 +113,7 @@ class Rig:
         self.verification = Verification(
             self.roster, self.policy, self.clock, self.look, lambda: self.patroni, lambda: self.last_change
         )
+        self.shielding = Shielding(self.roster, "/service/", self.policy, self.clock, lambda: self.patroni)
         self.actions = Actions(
             roster=self.roster,
             nodes=self.nodes,
@@ -124,6 +126,7 @@ class Rig:
             progress=lambda: self.progress,
             verification=self.verification,
             joining=self.joining,
+            shielding=self.shielding,
         )
         self.look()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,14 @@ def _begin(path: Path) -> Journal:
 def test_every_step_and_change_survives_the_journal() -> None:
     cluster = voters(3)
     restart, move = restart_of(cluster, ()), leader_move(cluster, "b")
+    shielded = replace(CHANGE, shield=True)
+    off = patroni(failsafe_mode=False, failsafe_setting="false")
     steps = [*STEPS, *make_plan(seen(cluster), restart).steps, *make_plan(seen(cluster), move).steps]
+    steps += make_plan(seen(cluster, off), shielded).steps
     assert {type(step).__name__ for step in steps} == set(STEP_TYPES)
     for step in steps:
         assert decode_step(json.loads(json.dumps(encode_step(step)))) == step
-    for change in (CHANGE, restart, move):
+    for change in (CHANGE, restart, move, shielded):
         assert decode_change(json.loads(json.dumps(encode_change(change)))) == change
 
 

@@ -136,6 +136,12 @@ def keys_are_written_read_and_deleted(place: Place) -> Iterator[Any]:
 def a_key_is_created_once(place: Place) -> Iterator[Any]:
     etcd = place.client(0)
     mine, yours = etcd.grant_lease(60), etcd.grant_lease(60)
+    yield etcd.put_if_unchanged("/none", "x", mod_revision=1)
+    made = etcd.put("/config", "one")
+    written = etcd.put_if_unchanged("/config", "two", mod_revision=made)
+    yield written is not None and written > made
+    yield etcd.put_if_unchanged("/config", "three", mod_revision=made)
+    yield etcd.range("/config").kvs[0].value, etcd.range("/config").kvs[0].mod_revision == written
     yield row(etcd.put_if_absent("/lock", "me", lease=mine))
     yield row(etcd.put_if_absent("/lock", "you", lease=yours))
     yield [row(kv) for kv in etcd.range("/lock").kvs]
