@@ -66,7 +66,7 @@ def test_imports_go_down_only(path: Path) -> None:
 
 
 def test_the_core_uses_neither_clock_nor_environment_nor_anything_installed() -> None:
-    for path in (PACKAGE / "core").glob("*.py"):
+    for path in (PACKAGE / "core").rglob("*.py"):
         roots = {name.split(".")[0] for name in _imports(path)} - {"patroni_etcd_reconfig"}
         assert not roots & FORBIDDEN_IN_CORE, path
         assert roots <= sys.stdlib_module_names, path

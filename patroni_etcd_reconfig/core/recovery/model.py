@@ -18,6 +18,18 @@ class Way(str, Enum):
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What the operator decided where evidence can't: each is a recorded option, never a flag for all."""
+
+    survivor: str = ""  # --survivor NAME
+    leads: tuple[tuple[str, str], ...] = ()  # --lead SCOPE=NAME
+
+    def lead(self, scope: str) -> str | None:
+        """Return whom the operator named for a scope."""
+        return dict(self.leads).get(scope)
+
+
+@dataclass(frozen=True)
 class Survivor:
     """The member whose data goes on. For a restore `snapshot` is its file, and the ids are 0."""
 
@@ -31,6 +43,7 @@ class Survivor:
     why: str  # the ranking in words, with numbers
     snapshot: str = ""
     snapshot_sha256: str = ""
+    peer_urls: tuple[str, ...] = ()  # as its node has them now; its member list may still say others
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Builders for recovery: PostgreSQL nodes, and the DCS keys of their scope."""
+"""Builders for recovery: etcd nodes and their data, PostgreSQL nodes, and the DCS keys of their scope."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from patroni_etcd_reconfig.core.model import KeyValue
+from patroni_etcd_reconfig.core.model import KeyValue, Member, MemberStatus
 from patroni_etcd_reconfig.core.patroni_keys import ScopeKeys
-from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.evidence import (
+    DataDirFacts,
+    Evidence,
+    LiveMember,
+    NodeEvidence,
+    PostgresEvidence,
+)
 from patroni_etcd_reconfig.core.recovery.model import ScopePlan
 from patroni_etcd_reconfig.core.recovery.repairs import DeleteKey, Repair
 
+CLUSTER = 0xC1
+IDS = {"a": 0xA, "b": 0xB, "c": 0xC, "d": 0xD, "e": 0xE}
+NOW = 1_000_000.0
 SCOPE, NAMESPACE = "demo", "/service"
 SYSID = "7711806244180586782"
 LEASE = 0x1EA5E
@@ -130,3 +139,82 @@ def _read(text: str) -> object:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def peer_urls(name: str) -> tuple[str, ...]:
+    """Return the peer URLs of a member."""
+    return (f"http://{name}:2380",)
+
+
+def members(names: str, *, learners: str = "") -> tuple[Member, ...]:
+    """Return a member list: one letter, one member."""
+    return tuple(
+        Member(IDS[name], name, peer_urls(name), (f"http://{name}:2379",), name in learners) for name in names
+    )
+
+
+def data(name: str, index: int = 100, *, term: int = 5, names: str = "abc", **facts: object) -> DataDirFacts:
+    """Return what a sound voter's data dir holds."""
+    base = DataDirFacts(
+        path=f"/var/lib/etcd/{name}",
+        cluster_id=CLUSTER,
+        member_id=IDS[name],
+        term=term,
+        vote=0,
+        commit=index,
+        last_term=term,
+        last_index=index,
+        is_learner=False,
+        members=members(names),
+        last_written_at=NOW - 60,
+    )
+    return replace(base, **facts)  # type: ignore[arg-type]
+
+
+def down(name: str, index: int = 100, *, term: int = 5, names: str = "abc", **facts: object) -> NodeEvidence:
+    """Return a node in reach whose etcd is stopped; `facts` are of its data dir."""
+    return NodeEvidence(
+        name=name,
+        host=f"host-{name}",
+        peer_urls=peer_urls(name),
+        reachable=True,
+        service_active=False,
+        data=data(name, index, term=term, names=names, **facts),
+        data_present=True,
+        collected_at=NOW,
+    )
+
+
+def alone(name: str, index: int = 100, *, term: int = 5, names: str = "abc", **facts: object) -> NodeEvidence:
+    """Return a node in reach whose etcd runs, and has no quorum."""
+    status = MemberStatus(CLUSTER, IDS[name], "3.4.23", 20480, None, term, index, index)
+    stopped = down(name, index, term=term, names=names, **facts)
+    return replace(stopped, service_active=True, live=LiveMember(status, members(names)))
+
+
+def away(name: str) -> NodeEvidence:
+    """Return a node that nobody could look at."""
+    return NodeEvidence(name, peer_urls=peer_urls(name), problem="ssh: connection timed out")
+
+
+def wiped(name: str) -> NodeEvidence:
+    """Return a node in reach that has no data any more."""
+    return replace(down(name), data=None, data_present=False)
+
+
+def serving(node: NodeEvidence) -> NodeEvidence:
+    """Return a member that served a linearizable read."""
+    assert node.live
+    return replace(node, live=replace(node.live, quorate=True))
+
+
+def found(*nodes: NodeEvidence | PostgresEvidence, **facts: object) -> Evidence:
+    """Return the evidence on these nodes."""
+    base = Evidence(
+        NAMESPACE,
+        tuple(one for one in nodes if isinstance(one, NodeEvidence)),
+        tuple(one for one in nodes if isinstance(one, PostgresEvidence)),
+        NOW,
+        ("here",),
+    )
+    return replace(base, **facts)  # type: ignore[arg-type]
