@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus, NodeView
 from patroni_etcd_reconfig.core.model import KeyValue as KeyValue
+from patroni_etcd_reconfig.core.recovery.postgres_facts import ControlFacts, SqlFacts
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,36 @@ class NodeControl(Protocol):
 
         Atomic; keeps all else in the file, its owner and mode; the former file stays as `<file>.<label>`.
         """
+
+
+class PatroniRestApi(Protocol):
+    """Asks Patronis over their REST API; needs no DCS."""
+
+    def __call__(self, url: str, timeout: float) -> Mapping[str, Any]:
+        """Return the answer to GET /patroni of a base URL; `timeout` is the total, in seconds.
+
+        Raises UnreachableError when nobody answers, or it is no Patroni.
+        """
+
+    def failsafe(self, url: str, timeout: float) -> Mapping[str, str]:
+        """Return the other members' API URLs by name, as a Patroni with failsafe_mode remembers them.
+
+        Needs no DCS. Empty without failsafe_mode, and where nobody answers.
+        """
+
+
+class PostgresApi(Protocol):
+    """Asks PostgreSQL servers; ends within a few seconds whatever they do."""
+
+    def __call__(self, host: str, port: int) -> SqlFacts:
+        """Return what a server says of itself; UnreachableError with its own words when it doesn't."""
+
+
+class ControlDataApi(Protocol):
+    """Reads the control file of the PostgreSQL on this machine."""
+
+    def __call__(self) -> ControlFacts:
+        """Return what the control file says; UnreachableError when it can't be read."""
 
 
 class Clock(Protocol):

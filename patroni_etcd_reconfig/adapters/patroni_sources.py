@@ -19,9 +19,15 @@ ETCD_SETTINGS = (
     "cacert", "cert", "key", "namespace",
 )  # fmt: skip
 PLAIN_SETTINGS = {
-    "restapi": ("cafile",),
+    "restapi": ("cafile", "certfile", "connect_address", "listen"),
+    "postgresql": ("bin_dir", "connect_address", "data_dir", "listen"),
     "ctl": ("insecure", "cacert", "certfile", "keyfile", "keyfile_password"),
 }
+# patroni/config.py, _AUTH_ALLOWED_PARAMETERS; libpq takes the same names, but for the first.
+SUPERUSER = (
+    "username", "password", "sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl",
+    "sslcrldir", "gssencmode", "channel_binding", "sslnegotiation",
+)  # fmt: skip
 YES, NO = ("on", "true", "yes", "1"), ("off", "false", "no", "0")  # patroni.utils.parse_bool
 
 Names = dict[tuple[Key, ...], str]
@@ -170,13 +176,15 @@ def _environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], Names]:
 
 
 def _plain_variables() -> dict[str, tuple[str, ...]]:
-    paths: list[tuple[str, ...]] = [("namespace",), ("scope",)]
+    paths: list[tuple[str, ...]] = [("namespace",), ("scope",), ("name",)]
     paths += [(section, key) for section, keys in PLAIN_SETTINGS.items() for key in keys]
     paths += [(section, key) for section in ("etcd", "etcd3") for key in ETCD_SETTINGS]
     names = {"PATRONI_" + "_".join(path).upper(): path for path in paths}
-    for section in PLAIN_SETTINGS:
+    for section in ("restapi", "ctl"):
         for key in ("username", "password"):
             names[f"PATRONI_{section}_{key}".upper()] = (section, "authentication", key)
+    for key in SUPERUSER:
+        names[f"PATRONI_SUPERUSER_{key}".upper()] = ("postgresql", "authentication", "superuser", key)
     return names
 
 

@@ -108,6 +108,21 @@ TABLE: dict[str, tuple[str, dict[str, str]]] = {
         f"{HOSTS}\nctl: {{authentication: {{username: u, password: p}}, insecure: true}}",
         {"CTL_PASSWORD": "new", "CTL_INSECURE": "off", "CTL_CACERT": "/ca"},
     ),
+    "this node: file": (
+        f"{HOSTS}\nname: pg1\nrestapi: {{connect_address: 'a:8008', listen: '*:8008', certfile: /c}}\n"
+        "postgresql: {connect_address: 'a:5432', listen: '*:5432', data_dir: /d, bin_dir: /b, "
+        "authentication: {superuser: {username: u, password: p, sslmode: require}}}",
+        {},
+    ),
+    "this node: environment over the file": (
+        f"{HOSTS}\nname: pg1\npostgresql: {{data_dir: /d, authentication: {{superuser: {{username: u}}}}}}",
+        {
+            "NAME": "pg2", "RESTAPI_CONNECT_ADDRESS": "a:8008", "RESTAPI_LISTEN": "*:8008",
+            "RESTAPI_CERTFILE": "/c", "POSTGRESQL_CONNECT_ADDRESS": "a:1", "POSTGRESQL_LISTEN": "*:1",
+            "POSTGRESQL_DATA_DIR": "/e", "POSTGRESQL_BIN_DIR": "/b", "SUPERUSER_USERNAME": "root",
+            "SUPERUSER_PASSWORD": "pw", "SUPERUSER_SSLMODE": "require", "SUPERUSER_SSLNEGOTIATION": "direct",
+        },
+    ),
 }  # fmt: skip
 
 
@@ -177,8 +192,21 @@ def test_we_read_what_patroni_reads(case: str, tmp_path: Path, patroni_env: pyte
     assert ours.api in config
     assert ours.scope == (config.get("scope") or "")
     assert f"{ours.namespace}/{ours.scope}/" == patronis_prefix(section)
+    assert node_settings(ours.raw) == node_settings(config)
     assert rest_settings(PatroniRequest(dict(ours.raw))) == rest_settings(PatroniRequest(config))
     assert_rest_fields(ours, rest_settings(PatroniRequest(config)))
+
+
+def node_settings(config: Any) -> dict[str, Any]:
+    """Return what a configuration says of its own node."""
+    restapi, postgresql = config.get("restapi") or {}, config.get("postgresql") or {}
+    keys = ("connect_address", "listen", "certfile", "data_dir", "bin_dir")
+    return {
+        "name": config.get("name"),
+        **{f"restapi.{key}": restapi.get(key) for key in keys},
+        **{f"postgresql.{key}": postgresql.get(key) for key in keys},
+        "superuser": (postgresql.get("authentication") or {}).get("superuser") or None,
+    }
 
 
 def patronis_prefix(section: dict[str, Any]) -> str:

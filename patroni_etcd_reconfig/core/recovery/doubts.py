@@ -27,7 +27,7 @@ def doubts_about(
     scope: str, standing: Standing, lead: PostgresEvidence | None, *, chosen: bool, in_sync: frozenset[str]
 ) -> tuple[Finding, ...]:
     """Return what speaks against `lead`. `chosen`: an operator named it; `in_sync`: proven synchronous."""
-    firm = (*_two_primaries(scope, standing), *_system_ids(scope, standing))
+    firm = (*two_primaries(scope, standing), *system_ids(scope, standing))
     if lead is None:
         return (*firm, _nobody(scope, standing))
     firm = (*firm, *_stale_primaries(scope, standing, lead), *_dropped_tails(scope, standing, lead))
@@ -68,7 +68,7 @@ def _nobody(scope: str, standing: Standing) -> Finding:
     )
 
 
-def _two_primaries(scope: str, standing: Standing) -> Iterator[Finding]:
+def two_primaries(scope: str, standing: Standing) -> Iterator[Finding]:
     primaries = [one for one in standing.ranked if is_primary(one)]
     if len(primaries) > 1:
         yield blocker(
@@ -79,7 +79,7 @@ def _two_primaries(scope: str, standing: Standing) -> Iterator[Finding]:
         )
 
 
-def _system_ids(scope: str, standing: Standing) -> Iterator[Finding]:
+def system_ids(scope: str, standing: Standing) -> Iterator[Finding]:
     ids = {one.name: one.system_identifier for one in standing.ranked if one.system_identifier}
     if len(set(ids.values())) > 1:
         words = ", ".join(f"{name} {value}" for name, value in sorted(ids.items()))

@@ -92,6 +92,10 @@ class PostgresEvidence:
     patroni_answers: bool = False
     patroni_state: str = ""
     patroni_version: str = ""
+    patroni_role: str = (
+        ""  # as its Patroni says; `in_recovery` is PostgreSQL's own word where it has been asked
+    )
+    patroni_system_identifier: str = ""
     paused: bool | None = None
     failsafe_active: bool | None = None
     sync_standby_names: str | None = None  # PostgreSQL's own synchronous_standby_names

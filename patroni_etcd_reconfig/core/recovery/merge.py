@@ -84,6 +84,8 @@ def _merge_postgres(pieces: list[PostgresEvidence]) -> PostgresEvidence:
         patroni_answers=patroni.patroni_answers,
         patroni_state=patroni.patroni_state,
         patroni_version=patroni.patroni_version,
+        patroni_role=patroni.patroni_role,
+        patroni_system_identifier=patroni.patroni_system_identifier,
         paused=patroni.paused,
         failsafe_active=patroni.failsafe_active,
         is_sync_standby=patroni.is_sync_standby,

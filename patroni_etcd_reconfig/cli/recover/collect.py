@@ -1,0 +1,103 @@
+"""`recover collect`: ask every node what it has; change nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import click
+
+from patroni_etcd_reconfig.adapters.node_local import make_nodes
+from patroni_etcd_reconfig.adapters.patroni_local import (
+    control_data,
+    given_address,
+    local_address,
+    postgres_port,
+)
+from patroni_etcd_reconfig.adapters.patroni_rest import PatroniRest
+from patroni_etcd_reconfig.adapters.postgres import PostgresSql, connection_options
+from patroni_etcd_reconfig.cli.app import App
+from patroni_etcd_reconfig.cli.output import format_option, show_data
+from patroni_etcd_reconfig.cli.recover.files import write_json
+from patroni_etcd_reconfig.cli.recover.view import evidence_text, evidence_tsv
+from patroni_etcd_reconfig.clock import SystemClock
+from patroni_etcd_reconfig.core.findings import Finding
+from patroni_etcd_reconfig.core.recovery.addresses import Address
+from patroni_etcd_reconfig.core.recovery.assemble import Place
+from patroni_etcd_reconfig.core.recovery.codec import evidence_document
+from patroni_etcd_reconfig.core.recovery.contradictions import contradictions
+from patroni_etcd_reconfig.core.recovery.evidence import Evidence
+from patroni_etcd_reconfig.observe.postgres import PostgresCollector
+from patroni_etcd_reconfig.observe.recovery import Collector
+
+# For Patroni and PostgreSQL together, in seconds; a little more than libpq's shortest connect timeout.
+POSTGRES_DEADLINE = 2.5
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the evidence to this file.")
+@click.option(
+    "--patroni",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="A Patroni REST API to ask, too, where the DCS tells nothing. Can be given more than once.",
+)
+@click.option("--pg-user", default="", help="Ask PostgreSQL as this user, with PGPASSWORD or PGPASSFILE.")
+@format_option
+@click.pass_obj
+def command(app: App, output: Path | None, patroni: tuple[str, ...], pg_user: str) -> None:
+    """Ask every etcd, Patroni and PostgreSQL node what it has; change nothing.
+
+    Works with any number of members down, and can be run any number of times. Where one machine can't reach
+    all the others, run it on each of them and give all the files to `recover plan`.
+    """
+    evidence = collector(app, patroni, pg_user).collect()
+    findings = contradictions(evidence)
+    if output:
+        write_json(output, evidence_document(evidence, findings))
+    _show(app, evidence, findings)
+    then = ("recover", "plan", str(output)) if output else ("recover", "collect", "-o", "evidence.json")
+    click.echo(f"Next: {app.command_line(*then)}", err=True)
+
+
+def collector(app: App, patroni: tuple[str, ...] = (), pg_user: str = "") -> Collector:
+    """Return what collects with the files and options of this invocation."""
+    config, inventory = app.patroni, app.inventory
+    postgres = PostgresCollector(
+        rest=PatroniRest(config, app.insecure),
+        sql=PostgresSql(connection_options(config.raw, os.environ, pg_user)),
+        control=control_data(config),
+        port=postgres_port(config),
+        deadline=POSTGRES_DEADLINE,
+    )
+    nodes = make_nodes(inventory)
+    return Collector(
+        connect=app.connector,
+        seeds=app.endpoints,
+        namespace=config.namespace,
+        postgres=postgres,
+        clock=SystemClock(),
+        host=socket.gethostname(),
+        nodes=nodes,
+        places=[
+            Place(name, inventory.nodes[name].host, node.peer_urls, node.client_urls)
+            for name, node in nodes.items()
+        ],
+        addresses=_addresses(app, patroni),
+    )
+
+
+def _addresses(app: App, patroni: tuple[str, ...]) -> tuple[Address, ...]:
+    given = tuple(given_address(text, app.patroni) for text in patroni)
+    own = local_address(app.patroni)
+    return (*((own,) if own else ()), *given)
+
+
+def _show(app: App, evidence: Evidence, findings: tuple[Finding, ...]) -> None:
+    if app.wants_data:
+        show_data(app.format, evidence_document(evidence, findings))
+    elif app.format == "tsv":
+        click.echo(evidence_tsv(evidence))
+    else:
+        click.echo(evidence_text(evidence, findings))

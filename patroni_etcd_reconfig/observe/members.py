@@ -1,0 +1,96 @@
+"""Every etcd member that answers, with or without quorum, and whichever cluster it says it belongs to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from patroni_etcd_reconfig.core.model import KeyValue, Member, MemberStatus
+from patroni_etcd_reconfig.core.recovery.assemble import Heard
+from patroni_etcd_reconfig.core.recovery.evidence import LiveMember
+from patroni_etcd_reconfig.errors import EtcdError, NotSupportedError
+from patroni_etcd_reconfig.observe.etcd import PROBE_READ
+from patroni_etcd_reconfig.parallel import Crowd
+from patroni_etcd_reconfig.ports import EtcdApi, EtcdConnector
+
+
+@dataclass
+class _Asked:
+    """What one URL has said so far; each question in a thread of its own, as any of them can hang."""
+
+    url: str
+    status: MemberStatus | None = None
+    members: tuple[Member, ...] = ()
+    keys: tuple[KeyValue, ...] = ()
+    quorate: bool = False
+    error: str = ""
+
+    def heard(self) -> Heard:
+        """Return the answer; what is still missing hung."""
+        if self.status is None:
+            return Heard(self.url, problem=self.error or "no answer in time")
+        return Heard(self.url, LiveMember(self.status, self.members, self.quorate, self.keys), self.error)
+
+
+@dataclass
+class MembersLook:
+    """One look through the seeds and every member that somebody names.
+
+    It ends within `deadline` seconds, whatever the endpoints do. A member list and the keys are read from the
+    member's own store, so that they come without quorum too; only the probe read tells that there is one.
+    """
+
+    connect: EtcdConnector
+    seeds: tuple[str, ...]
+    namespace: str
+    deadline: float
+    _crowd: Crowd = field(default_factory=Crowd, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _asked: dict[str, _Asked] = field(default_factory=dict, init=False)
+
+    def look(self) -> tuple[Heard, ...]:
+        """Return what every URL answered; never raises for what one of them does."""
+        self.ask(self.seeds)
+        self._crowd.wait(self.deadline)
+        with self._lock:
+            return tuple(asked.heard() for asked in self._asked.values())
+
+    def ask(self, urls: tuple[str, ...]) -> None:
+        """Ask these URLs, too, if they have not been asked."""
+        for url in urls:
+            with self._lock:
+                if url in self._asked:
+                    continue
+                asked = self._asked[url] = _Asked(url)
+            self._start(asked, self._status)
+
+    def _start(self, asked: _Asked, question: Callable[[_Asked, EtcdApi], None]) -> None:
+        def task() -> None:
+            try:
+                question(asked, self.connect(asked.url, self.deadline))
+            except NotSupportedError:  # a learner says no more than its status and its keys
+                return
+            except EtcdError as error:
+                asked.error = asked.error or error.message
+
+        self._crowd.start(task)
+
+    def _status(self, asked: _Asked, client: EtcdApi) -> None:
+        asked.status = client.status()
+        for question in (self._members, self._keys, self._probe):
+            self._start(asked, question)
+
+    def _members(self, asked: _Asked, client: EtcdApi) -> None:
+        asked.members = client.member_list().members
+        self.ask(tuple(url for member in asked.members for url in member.client_urls))
+
+    def _keys(self, asked: _Asked, client: EtcdApi) -> None:
+        asked.keys = client.range(f"{self.namespace}/", prefix=True, serializable=True).kvs
+
+    def _probe(self, asked: _Asked, client: EtcdApi) -> None:
+        try:
+            client.range(PROBE_READ)
+            asked.quorate = True
+        except EtcdError:  # no quorum, or a learner: that is the answer
+            return
