@@ -13,9 +13,9 @@ from patroni_etcd_reconfig.cli.resume import choose, run_record
 from patroni_etcd_reconfig.cli.running import confirm
 from patroni_etcd_reconfig.cli.summary import show_nothing, show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
-from patroni_etcd_reconfig.core.changes import Change, abort_of
-from patroni_etcd_reconfig.core.model import EtcdView
+from patroni_etcd_reconfig.core.changes import abort_of
 from patroni_etcd_reconfig.core.planner import make_plan
+from patroni_etcd_reconfig.core.remains import what_stays
 from patroni_etcd_reconfig.engine.unfinished import find_unfinished
 
 
@@ -35,25 +35,10 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
     record = choose(find_unfinished(app.state_dir, wiring.mirror, seen.etcd.cluster_id), operation_id)
     if record is None:
         return show_nothing(app, "Nothing to abort.")
-    change = abort_of(seen.etcd, record.change)
+    change = record.turned or abort_of(seen.etcd, record.change)
     seen = replace(seen, progress=record.progress)
     click.echo(show_plan(make_plan(seen, change), seen), err=True)
     for line in what_stays(seen.etcd, record.change):
         click.echo(line, err=True)
     confirm(f"Are you sure you want to abort {record.operation_id}?", force)
     return show_result(app, run_record(wiring, record, change, goal="aborted"))
-
-
-def what_stays(etcd: EtcdView, begun: Change) -> list[str]:
-    """Say what the aborted change leaves behind, and the command that goes on from there."""
-    lines = []
-    for victim in begun.victims:
-        successor = etcd.by_peer_urls(victim.peer_urls)
-        if etcd.by_id(victim.id) is None and (successor is None or successor.member.is_learner):
-            back = (
-                f"; to have it back: patronictl-etcd add {victim.name}" if begun.successor_of(victim) else ""
-            )
-            lines.append(f"{victim.name} stays removed{back}")
-        elif etcd.by_id(victim.id):
-            lines.append(f"{victim.name} stays as it is")
-    return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from patroni_etcd_reconfig.cli.output import printable, table
+from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import Plan
 from patroni_etcd_reconfig.core.quorum import failure_tolerance
@@ -21,7 +22,20 @@ def show_plan(plan: Plan, seen: Observation) -> str:
         rows.append((number, describe(step), _gap(step), _tolerance(state)))
     names = ", ".join(plan.change.subjects)
     drawn = table(f"Plan: {plan.change.verb} {names}", COLUMNS, rows, ("#", "Worst DCS write gap"))
-    return "\n".join([drawn, *_budgets(seen)])
+    return "\n".join([drawn, *_ending(plan.change), *_budgets(seen)])
+
+
+def _ending(change: Change) -> list[str]:
+    """Say on which machines the members are after a cycle with a spare."""
+    if change.spare is None:
+        return []
+    kept = {seat.name for seat in change.joiners}
+    free = [
+        *([change.spare.name] if change.stand_in else []),
+        *(v.name for v in change.victims if v.name not in kept),
+    ]
+    names = sorted({*kept, *(ref.name for ref in change.others)})
+    return [printable(f" at the end: members on {', '.join(names)}; {', '.join(free)} is free again")]
 
 
 def _gap(step: Step) -> str:

@@ -73,7 +73,6 @@ def new_seat(wiring: Wiring, etcd: EtcdView, name: str, place: Place) -> Seat:
     else:
         seat = Seat(node, seat_of(wiring, node).peer_urls, client)
     refuse_taken(etcd, seat, by=victim.id)
-    _refuse_other_member(etcd, victim, node)
     return seat
 
 
@@ -102,13 +101,3 @@ def _on_host(wiring: Wiring, victim: Member, host: str) -> str:
         hint=f"name the one: --by {found[-1]}",
         code="UNKNOWN_NODE",
     )
-
-
-def _refuse_other_member(etcd: EtcdView, victim: Member, node: str) -> None:
-    """A machine that runs another member can't run this one, too."""
-    if any(view.member.name == node and view.id != victim.id for view in etcd.members):
-        raise ConfigError(
-            f"{node} is another member: it can't take the place of {victim.name}",
-            hint=f"name a machine without a member, or: patronictl-etcd remove {victim.name}",
-            code="ALREADY_MEMBER",
-        )

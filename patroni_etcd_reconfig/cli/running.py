@@ -175,15 +175,15 @@ def seat_of(wiring: Wiring, name: str) -> Seat:
 
 
 def refuse_taken(etcd: EtcdView, seat: Seat, by: int = 0) -> None:
-    """Raise ConfigError when the seat is a member's already, by URL; `by` is the id that may have it."""
+    """Raise ConfigError when a member has the seat's URLs or machine; `by` is the id that may have them."""
     for view in etcd.members:
-        member = view.member
+        member, who = view.member, view.member.name or format_id(view.id)
         shared = {*seat.peer_urls, *seat.client_urls} & {*member.peer_urls, *member.client_urls}
-        if shared and view.id != by:
-            who = member.name or format_id(view.id)
+        if view.id != by and (shared or member.name == seat.name):
+            what = f"{', '.join(sorted(shared))} is that of" if shared else "its machine runs"
             raise ConfigError(
-                f"{seat.name}: {', '.join(sorted(shared))} is member {who} already",
-                hint=f"give another URL, or: patronictl-etcd replace {who}",
+                f"{seat.name}: {what} member {who} already",
+                hint=f"name a machine and URLs without a member, or: patronictl-etcd replace {who}",
                 code="ALREADY_MEMBER",
             )
 

@@ -51,6 +51,9 @@ class Reshape:
     restarts: tuple[MemberRef, ...] = ()  # of the others: to be restarted with the data they have
     stepping_down: MemberRef | None = None  # of the others: must not lead
     successor: Seat | None = None  # who should lead instead; None = the most caught-up voter
+    spare: Seat | None = (
+        None  # filled before any healthy victim goes; a joiner's seat, or free again at the end
+    )
     shield: bool = False  # turn failsafe_mode on where it is off, for the time of the operation
 
     @property
@@ -62,6 +65,16 @@ class Reshape:
     def size_after(self) -> int:
         """Return how many members there will be."""
         return len(self.joiners) + len(self.others)
+
+    @property
+    def stand_in(self) -> Seat | None:
+        """Return the seat of a member that is one only while the victims are replaced."""
+        return self.spare if self.spare not in self.joiners else None
+
+    @property
+    def seats(self) -> tuple[Seat, ...]:
+        """Return every seat that gets a new member, for good or for a while."""
+        return (*self.joiners, self.stand_in) if self.stand_in else self.joiners
 
     def successor_of(self, victim: MemberRef) -> Seat | None:
         """Return the seat that can be filled only after this victim is gone; None when there is none.
@@ -75,7 +88,7 @@ class Reshape:
     def subjects(self) -> tuple[str, ...]:
         """Return the names of all nodes that are touched, each once."""
         refs = (*self.victims, *self.restarts, *((self.stepping_down,) if self.stepping_down else ()))
-        names = [*(ref.name for ref in refs), *(seat.name for seat in self.joiners)]
+        names = [*(ref.name for ref in refs), *(seat.name for seat in self.seats)]
         return tuple(dict.fromkeys(names))
 
 
@@ -109,6 +122,20 @@ def cycle_of(etcd: EtcdView, names: tuple[str, ...]) -> Reshape:
     started = [view.member.name for view in etcd.voters if view.member.started]
     victims = _refs(etcd, names or sorted(started))
     return _reshape("cycle", etcd, victims, tuple(victim.seat for victim in victims))
+
+
+def cycle_with_spare(etcd: EtcdView, names: tuple[str, ...], spare: Seat, *, keep: bool = False) -> Reshape:
+    """Return the cycle in which the spare's machine takes a seat first, so that tolerance never drops.
+
+    At the end the machines are those of before, and the spare is free again. With `keep` it stays, and the
+    machine of the last victim, which is the leader's if that is among them, is the next spare.
+    """
+    change = cycle_of(etcd, names)
+    if not keep:
+        return replace(change, spare=spare)
+    last = next((v for v in change.victims if v.id == etcd.leader_id), change.victims[-1])
+    stays = tuple(victim.seat for victim in change.victims if victim != last)
+    return replace(change, joiners=(*stays, spare), spare=spare)
 
 
 def removal_of(etcd: EtcdView, names: tuple[str, ...]) -> Reshape:
@@ -171,7 +198,7 @@ def abort_of(etcd: EtcdView, begun: Reshape) -> Reshape:
 def _seat_in(change: Reshape, view: MemberView) -> Seat | None:
     """Return the joiner's seat that a member sits on: it tells the node also while it has no name yet."""
     taken = set(view.member.peer_urls)
-    return next((seat for seat in change.joiners if taken & set(seat.peer_urls)), None)
+    return next((seat for seat in change.seats if taken & set(seat.peer_urls)), None)
 
 
 def _refs(etcd: EtcdView, keys: Iterable[str]) -> tuple[MemberRef, ...]:

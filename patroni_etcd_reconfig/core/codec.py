@@ -32,6 +32,7 @@ def encode_change(change: Change) -> dict[str, Any]:
         "kind": change.verb,
         "cluster_id": format_id(change.cluster_id),
         "shield": change.shield,
+        "spare": _encode_ref(asdict(change.spare)) if change.spare else None,
         "victims": [_encode_ref(asdict(ref)) for ref in change.victims],
         "joiners": [_encode_ref(asdict(seat)) for seat in change.joiners],
         "others": [_encode_ref(asdict(ref)) for ref in change.others],
@@ -54,6 +55,7 @@ def decode_change(data: Mapping[str, Any]) -> Change:
         tuple(_member(item) for item in data["restarts"]),
         _member(data["stepping_down"]) if data["stepping_down"] else None,
         _seat(data["successor"]) if data["successor"] else None,
+        spare=_seat(data["spare"]) if data.get("spare") else None,
         shield=bool(data.get("shield")),
     )
 

@@ -87,7 +87,7 @@ def check_plan_fits(etcd: EtcdView, change: Change) -> tuple[Finding, ...]:
 def _check_membership(etcd: EtcdView, change: Change) -> Iterator[Finding]:
     """Every member must be one the operation began with, or a new one on a joiner's seat."""
     known = {ref.id for ref in (*change.victims, *change.others)}
-    seats = {url for seat in change.joiners for url in seat.peer_urls}
+    seats = {url for seat in change.seats for url in seat.peer_urls}
     for view in etcd.members:
         if view.id not in known and not seats & set(view.member.peer_urls):
             yield _membership_changed(view, "was added by somebody else")

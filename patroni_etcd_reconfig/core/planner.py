@@ -102,7 +102,7 @@ def _snapshot_source(etcd: EtcdView) -> MemberView | None:
 
 def _unsettled(seen: Observation, change: Change) -> Seat | None:
     """Return the seat of a voter that this operation made and has not proven settled (law 1)."""
-    for seat in change.joiners:
+    for seat in change.seats:
         view = _new_member(seen.etcd, change, seat)
         if view and not view.member.is_learner and view.id not in seen.progress.settled:
             return seat
@@ -117,6 +117,7 @@ def _work(seen: Observation, change: Change) -> Step | None:
         or _remove_dead(seen, change)
         or _add_joiner(seen, change)
         or _remove_healthy(seen, change)
+        or _free_spare(seen, change)
         or _restart(seen, change)
         or _step_down(seen.etcd, change)
     )
@@ -140,7 +141,7 @@ def _new_member(etcd: EtcdView, change: Change, seat: Seat) -> MemberView | None
 
 
 def _finish_joining(seen: Observation, change: Change) -> Step | None:
-    for seat in change.joiners:
+    for seat in change.seats:
         view = _new_member(seen.etcd, change, seat)
         if view and view.member.is_learner:
             step = _join_further(seen, change, view, seat)
@@ -197,17 +198,41 @@ def _add_joiner(seen: Observation, change: Change) -> Step | None:
     if present and len(seen.etcd.members) > most:
         return None
     waiting = [change.successor_of(reference(view.member)) for view in present]
-    steps = (_fill(seen, seat) for seat in change.joiners if seat not in waiting)
-    return next((step for step in steps if step), None)
+    stand_in = (change.stand_in,) if present else ()
+    seats = (*stand_in, *(seat for seat in change.joiners if seat not in waiting))
+    return next((step for seat in seats if (step := _fill(seen, seat))), None)
 
 
 def _remove_healthy(seen: Observation, change: Change) -> Step | None:
-    """Followers first, the leader last and only after its leadership was moved (law 3)."""
+    """Followers first, the leader last and only after its leadership was moved (law 3).
+
+    With a spare, a victim whose place stays empty goes after all others: till then there is one member more.
+    """
     victims = sorted(_victims(seen.etcd, change), key=lambda view: view.id == seen.etcd.leader_id)
-    if not victims:
+    if change.spare:
+        victims.sort(key=lambda view: change.successor_of(reference(view.member)) is None)
+    return _depart(seen, change, victims[0]) if victims else None
+
+
+def _depart(seen: Observation, change: Change, view: MemberView) -> Step:
+    """Remove a member, once its leadership was moved: rather to one that stays than to a stand-in."""
+    if view.id != seen.etcd.leader_id:
+        return RemoveMember(reference(view.member))
+    new = (_new_member(seen.etcd, change, seat) for seat in change.joiners if change.stand_in)
+    staying = next((v for v in new if v in seen.etcd.healthy_voters and v.id != view.id), None)
+    return TransferLeadership(reference(view.member), _seat(staying) if staying else None)
+
+
+def _free_spare(seen: Observation, change: Change) -> Step | None:
+    """Once all victims are replaced, the stand-in goes, and its machine is cleared for the next time."""
+    spare = change.stand_in
+    if spare is None or not all(_is_filled(seen.etcd, change, seat) for seat in change.joiners):
         return None
-    ref = reference(victims[0].member)
-    return TransferLeadership(ref) if ref.id == seen.etcd.leader_id else RemoveMember(ref)
+    view, node = seen.etcd.by_peer_urls(spare.peer_urls), seen.nodes.get(spare.name)
+    if view:
+        return _depart(seen, change, view)
+    ours = node is not None and node.data is not None and node.data.cluster_id == seen.etcd.cluster_id
+    return SetDataAside(spare) if ours else None
 
 
 def _restart(seen: Observation, change: Change) -> Step | None:

@@ -77,12 +77,12 @@ def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Fi
     gap = max((worst_write_gap(step) for step in make_plan(seen, change).steps), default=0.0)
     for cluster in seen.patroni:
         yield from check_budget(cluster, gap)
-    seats = {url for seat in change.joiners for url in seat.peer_urls}
+    seats = {url for seat in change.seats for url in seat.peer_urls}
     touched = [view.id for view in seen.etcd.members if seats & set(view.member.peer_urls)]
     yield from _check_members(seen.etcd, frozenset(touched) | {victim.id for victim in change.victims})
     yield from _check_voter_count(seen.etcd, change, policy)
     yield from _check_inventory(seen.etcd, change)
-    for seat in change.joiners:
+    for seat in change.seats:
         yield from check_node(seen, seat, change, policy)
     for victim in change.victims:
         yield from check_departing(seen, victim, change)

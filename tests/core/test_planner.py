@@ -13,6 +13,7 @@ from patroni_etcd_reconfig.core.changes import (
     abort_of,
     addition_of,
     cycle_of,
+    cycle_with_spare,
     equality_with,
     leader_move,
     promotion_of,
@@ -23,6 +24,7 @@ from patroni_etcd_reconfig.core.changes import (
 from patroni_etcd_reconfig.core.invariants import check_invariants
 from patroni_etcd_reconfig.core.model import DataDir, MemberView, NodeView, Observation, Progress
 from patroni_etcd_reconfig.core.planner import make_plan
+from patroni_etcd_reconfig.core.quorum import failure_tolerance
 from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
@@ -312,6 +314,88 @@ def test_an_aborted_learner_that_never_started_is_known_by_its_seat() -> None:
     before = voters(3)
     begun = addition_of(before, _seats("d"))
     state = replace(before, members=(*before.members, learner("d", started=False)))
+    assert [victim.name for victim in abort_of(state, begun).victims] == ["d"]
+
+
+SPARE_CASES = [
+    pytest.param(
+        size, leader, names, keep, id=f"{size} voters, {leader} leads, {names or 'all'}, keep {keep}"
+    )
+    for size in (1, 2, 3, 4, 5)
+    for leader in list(IDS)[:size]
+    for names in ((), ("a",), ("b", "a"))
+    for keep in (False, True)
+    if len(names) <= size
+]
+
+
+def _with_spare(size: int, leader: str, names: tuple[str, ...], keep: bool) -> tuple[Observation, Reshape]:
+    start = seen(voters(size, leader))
+    return start, cycle_with_spare(start.etcd, names, *_seats("g"), keep=keep)
+
+
+@pytest.mark.parametrize(("size", "leader", "names", "keep"), SPARE_CASES)
+def test_with_a_spare_tolerance_never_drops_and_there_is_at_most_one_member_more(
+    size: int, leader: str, names: tuple[str, ...], keep: bool
+) -> None:
+    start, change = _with_spare(size, leader, names, keep)
+    states = list(_states(start, change))
+    for done, (state, rest) in enumerate(states):
+        assert rest == states[0][1][done:]
+        assert failure_tolerance(state.etcd) >= failure_tolerance(start.etcd)
+        assert size <= len(state.etcd.voters) <= len(state.etcd.members) <= size + 1
+        for step in rest[:1]:
+            assert list(check_invariants(state, step, apply_step(state, step), change)) == []
+
+
+@pytest.mark.parametrize(("size", "leader", "names", "keep"), SPARE_CASES)
+def test_with_a_spare_the_end_is_as_many_new_voters_on_the_machines_that_were_said(
+    size: int, leader: str, names: tuple[str, ...], keep: bool
+) -> None:
+    start, change = _with_spare(size, leader, names, keep)
+    end = list(_states(start, change))[-1][0]
+    before, after = ({v.member.name for v in s.etcd.voters} for s in (start, end))
+    victims = {victim.name for victim in change.victims}
+    assert not {victim.id for victim in change.victims} & {view.id for view in end.etcd.members}
+    if keep:
+        last = leader if leader in victims else change.victims[-1].name
+        assert after == before - {last} | {"g"}
+    else:
+        assert after == before
+        assert end.nodes["g"] == NodeView("g")  # free for the next time
+
+
+def test_a_cycle_with_a_spare_begins_and_ends_with_the_spare_and_moves_leadership_once() -> None:
+    start, change = _with_spare(3, "a", (), False)
+    join = ("AddLearner", "StartMember", "PromoteLearner", "AwaitSettled")
+    renew = ("RemoveMember", "SetDataAside", *join)
+    assert _names(make_plan(start, change).steps) == [
+        "SaveSnapshot b",
+        *[f"{kind} g" for kind in join],
+        *[f"{kind} {name}" for name in "bc" for kind in renew],
+        *[f"{kind} a" for kind in ("TransferLeadership", *renew)],
+        *("RemoveMember g", "SetDataAside g", "Verify"),
+    ]
+
+
+def test_leadership_that_moved_meanwhile_changes_nothing_of_what_a_kept_spare_promises() -> None:
+    start, change = _with_spare(3, "c", (), True)
+    moved = replace(start, etcd=replace(start.etcd, leader_id=IDS["a"]))
+    for state, _ in _states(moved, change):
+        assert failure_tolerance(state.etcd) >= 1
+        assert len(state.etcd.members) >= 3
+
+
+def test_a_dead_member_goes_first_also_with_a_spare() -> None:
+    start = seen(etcd(voter("a"), voter("b"), down("c")))
+    change = cycle_with_spare(start.etcd, (), *_seats("g"))
+    assert _names(make_plan(start, change).steps)[1:3] == ["RemoveMember c", "SetDataAside c"]
+    assert {v.member.name for v in _apply_all(start, change).etcd.voters} == {"a", "b", "c"}
+
+
+def test_an_aborted_spare_that_is_still_a_learner_is_removed_again() -> None:
+    begun = cycle_with_spare(voters(3), (), *_seats("d"))
+    state = replace(voters(3), members=(*voters(3).members, learner("d", started=False)))
     assert [victim.name for victim in abort_of(state, begun).victims] == ["d"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from patroni_etcd_reconfig.core.changes import leader_move, restart_of
+from patroni_etcd_reconfig.core.changes import Seat, leader_move, restart_of
 from patroni_etcd_reconfig.core.codec import (
     STEP_TYPES,
     decode_change,
@@ -38,7 +38,7 @@ def _begin(path: Path) -> Journal:
 def test_every_step_and_change_survives_the_journal() -> None:
     cluster = voters(3)
     restart, move = restart_of(cluster, ()), leader_move(cluster, "b")
-    shielded = replace(CHANGE, shield=True)
+    shielded = replace(CHANGE, shield=True, spare=Seat("d", ("http://d:2380",), ("http://d:2379",)))
     off = patroni(failsafe_mode=False, failsafe_setting="false")
     steps = [*STEPS, *make_plan(seen(cluster), restart).steps, *make_plan(seen(cluster), move).steps]
     steps += make_plan(seen(cluster, off), shielded).steps
