@@ -86,9 +86,10 @@ def is_behind(one: PostgresEvidence, other: PostgresEvidence) -> bool:
 def may_be_ahead(one: PostgresEvidence, best: PostgresEvidence) -> bool:
     """True when a lower bound is all that is known of a node, so that it can have more than the best.
 
-    A former primary of an earlier timeline can't: it never followed the later one.
+    One that runs says where it is, be it through its Patroni; without a primary it gets no further. A
+    former primary of an earlier timeline can't be ahead: it never followed the later one.
     """
-    if one.lsn_is_exact or one.name == best.name:
+    if one.lsn_is_exact or one.running or one.name == best.name:
         return False
     if one.timeline == best.timeline:
         return best.in_recovery is not False

@@ -219,6 +219,10 @@ class TestDoubts:
         assert codes(done) == {"PG_POSITION_UNSURE"}
         assert "--lead demo=pg2" in done.findings[0].remedy
 
+    def test_a_standby_that_runs_can_not_be_ahead_of_what_its_patroni_says(self) -> None:
+        told = standby("pg3", 4_000, source="rest", lsn_is_exact=False)
+        assert not blockers(audited(keys("pg2"), plan_for("pg2"), standby("pg2"), told).findings)
+
     def test_a_former_primary_of_an_earlier_timeline_can_not(self) -> None:
         done = audited(keys("pg1"), plan_for("pg2"), standby("pg2"), crashed("pg1", 9_000, 1))
         assert not blockers(done.findings)
