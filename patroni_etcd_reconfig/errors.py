@@ -53,6 +53,12 @@ class NodeControlError(StepFailedError):
     code = "NODE_CONTROL"
 
 
+class LearnerStalledError(StepFailedError):
+    """A learner makes no progress any more: it must not vote, and stands in the way of every other change."""
+
+    code = "LEARNER_STALLED"
+
+
 class JournalError(ReconfigError):
     """The journal can't be read or written: without one, nothing is done."""
 

@@ -104,7 +104,15 @@ class Wiring:
         policy, clock, operation_id = self.app.policy, self.clock, record.operation_id
         links = partial(self._etcd, connections=True)
         joining = Joining(
-            self.roster, self.nodes, policy, clock, operation_id, self._etcd, links, self._still_ours
+            self.roster,
+            self.nodes,
+            policy,
+            clock,
+            operation_id,
+            self._etcd,
+            links,
+            self._still_ours,
+            lambda: record.progress.joined,
         )
         shielding = Shielding(
             self.roster, self.app.patroni.namespace, policy, clock, self._patroni, self._still_ours

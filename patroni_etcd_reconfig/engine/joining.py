@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import (
     LearnerNotReadyError,
+    LearnerStalledError,
     MemberNotLearnerError,
     NodeControlError,
     NotEnoughStartedError,
@@ -42,24 +43,41 @@ class Joining:
     observe_etcd: Callable[[], EtcdView]
     observe_links: Callable[[], EtcdView]  # the same look, with the members' peer connections
     still_ours: Callable[[], None] = lambda: None  # raises LockedError when the lock may be lost
+    joined: Callable[[], Container[int]] = tuple  # ids of members that were seen connected before
 
     def start(self, seat: Seat) -> Facts:
-        """Configure and start the seat's learner; return once it is published and connected to all."""
+        """Configure and start the seat's learner; return once it is published and connected to all.
+
+        Raises LearnerStalledError when one that had joined before does not come back within `learner_stall`.
+        """
         node = self.nodes[seat.name]
         etcd = self.observe_etcd()
         node.write_config(joining_settings(node, etcd, seat), self.operation_id)
         arrival = _Arrival(self, seat, node)
         if not node.look().service_active:
             arrival.start()
-        view = wait_until(
-            arrival.look,
-            what=f"{seat.name} to join as a learner, with live connections from and to every voter: "
-            f"look at its etcd log, and whether the others reach its peer URL {seat.peer_urls[0]}",
-            seconds=self.policy.step_timeout,
-            clock=self.clock,
-            pause=0.03,
-        )
+        present = etcd.by_peer_urls(seat.peer_urls)
+        known = present is not None and present.id in self.joined()
+        view = self._arrived(arrival, seat, known)
         return {"joined": format_id(view.id), "joined_at": self.clock.wall()}
+
+    def _arrived(self, arrival: _Arrival, seat: Seat, known: bool) -> MemberView:
+        try:
+            return wait_until(
+                arrival.look,
+                what=f"{seat.name} to join as a learner, with live connections from and to every voter: "
+                f"look at its etcd log, and whether the others reach its peer URL {seat.peer_urls[0]}",
+                seconds=self.policy.learner_stall if known else self.policy.step_timeout,
+                clock=self.clock,
+                pause=0.03,
+            )
+        except StepFailedError as error:
+            if not known or error.code != "WAIT_TIMEOUT":
+                raise
+            raise LearnerStalledError(
+                f"learner {seat.name} had joined, and did not answer for {self.policy.learner_stall:.0f} s",
+                hint=f"look at the etcd log of {seat.name} and at its machine",
+            ) from error
 
     def restart(self, member: MemberRef) -> Facts:
         """Stop and start a member; returns once it is healthy, caught up and connected again."""
@@ -186,7 +204,7 @@ class _Catching:
     good: int = 0
 
     def look(self, etcd: EtcdView, seat: Seat, now: float) -> bool:
-        """Return True when it may vote; raises StepFailedError when it makes no progress any more."""
+        """Return True when it may vote; raises LearnerStalledError when it makes no progress any more."""
         view = etcd.by_peer_urls(seat.peer_urls)
         lag, applied = _lag(etcd, view)
         near = lag is not None and lag <= self.policy.max_learner_lag
@@ -198,13 +216,12 @@ class _Catching:
             raise self._stalled(lag, linked)
         return self.good >= 2
 
-    def _stalled(self, lag: int | None, linked: bool) -> StepFailedError:
+    def _stalled(self, lag: int | None, linked: bool) -> LearnerStalledError:
         behind = "it does not answer" if lag is None else f"{lag} entries behind the leader"
         reached = "" if linked else ", and the others can't reach it on its peer URL"
-        return StepFailedError(
+        return LearnerStalledError(
             f"learner {self.name} made no progress for {self.policy.learner_stall:.0f} s: {behind}{reached}",
-            hint=f"look at the etcd log of {self.name} and at its peer URL; then: patronictl-etcd resume",
-            code="LEARNER_STALLED",
+            hint=f"look at the etcd log of {self.name} and at its peer URL",
         )
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.changes import Change, abort_of
 from patroni_etcd_reconfig.core.findings import Finding
 from patroni_etcd_reconfig.core.model import Observation, PatroniCluster
 from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.remains import what_stays
 from patroni_etcd_reconfig.engine.journal import Journal, Record, begin
 from patroni_etcd_reconfig.engine.lock import Lock, describe_self
 from patroni_etcd_reconfig.engine.loop import BlockedError, Engine, Reporter
@@ -20,7 +21,13 @@ from patroni_etcd_reconfig.engine.result import Result, exceeded, shield_finding
 from patroni_etcd_reconfig.engine.sentinel import Sentinel
 from patroni_etcd_reconfig.engine.verification import NotVerifiedError, baseline_of, broken_promises
 from patroni_etcd_reconfig.engine.world import SimulatedWorld, World
-from patroni_etcd_reconfig.errors import EtcdError, InterruptedOperationError, ReconfigError, UnreachableError
+from patroni_etcd_reconfig.errors import (
+    EtcdError,
+    InterruptedOperationError,
+    LearnerStalledError,
+    ReconfigError,
+    UnreachableError,
+)
 from patroni_etcd_reconfig.ports import Clock
 
 DRY_RUN = "dry-run"  # the operation id of a run that touches nothing
@@ -69,8 +76,11 @@ class Operation:
             self.lock.release()
 
     def _run_watched(self, journal: Journal) -> Result:
-        error, findings = self._attempt(journal)
+        error, findings = self._attempt(journal, self.change)
         state = _state(error, self.goal)
+        stalled = _as_stalled(error)
+        if stalled:
+            error, findings, state = self._take_back(journal, stalled)
         try:
             measured = self.sentinel.stop().as_dict()
             if error is None:
@@ -88,9 +98,35 @@ class Operation:
             self.change.verb, shown, record.started_at, seconds, record, record.measured, found, error
         )
 
-    def _attempt(self, journal: Journal) -> tuple[ReconfigError | None, tuple[Finding, ...]]:
+    def _take_back(
+        self, journal: Journal, stalled: LearnerStalledError
+    ) -> tuple[ReconfigError, tuple[Finding, ...], str]:
+        """Remove a learner that is stuck, as an abort does, and return with what the operation stopped.
+
+        With it in the list nothing else can be changed, and Patroni may ask it. From the journal's turn on,
+        a resume goes on with the removal. A learner that was there before the operation is left to its owner.
+        """
+        begun = journal.record.change
+        try:
+            etcd = self.observe().etcd
+            change = abort_of(etcd, begun)
+            if not change.victims:
+                return stalled, (), "failed"
+            journal.turn(change)
+        except ReconfigError as error:
+            return _not_taken_back(stalled, error), (), "failed"
+        self.reporter.say(f"{stalled.message}: removing it again")
+        failure, findings = self._attempt(journal, change)
+        if failure:
+            interrupted = isinstance(failure, InterruptedOperationError)
+            state = "interrupted" if interrupted else "failed"
+            return failure if interrupted else _not_taken_back(stalled, failure), findings, state
+        stalled.hint = f"{stalled.hint}. It was removed again: {'; '.join(what_stays(etcd, begun))}"
+        return stalled, (), "aborted"
+
+    def _attempt(self, journal: Journal, change: Change) -> tuple[ReconfigError | None, tuple[Finding, ...]]:
         engine = Engine(
-            self.world_for(journal.record, self.change),
+            self.world_for(journal.record, change),
             journal,
             self.policy,
             self.clock,
@@ -98,7 +134,7 @@ class Operation:
             self.lock.check,
         )
         try:
-            engine.run(self.change)
+            engine.run(change)
         except BlockedError as blocked:
             return blocked, blocked.findings
         except ReconfigError as error:
@@ -119,6 +155,23 @@ class Operation:
             hint="patronictl history; look at the Patroni logs of that time",
             code="PATRONI_LEADER_CHANGED",
         )
+
+
+def _as_stalled(error: ReconfigError | None) -> LearnerStalledError | None:
+    """Return the error of a learner that is stuck: in its step, or at the gate before its promotion."""
+    if isinstance(error, LearnerStalledError):
+        return error
+    if isinstance(error, BlockedError) and error.code == "LEARNER_UNHEALTHY":
+        first = error.findings[0]
+        hint = f"look at the etcd log of {first.subject}"
+        return LearnerStalledError(f"learner {first.subject}: {first.detail}", hint=hint)
+    return None
+
+
+def _not_taken_back(stalled: LearnerStalledError, error: ReconfigError) -> LearnerStalledError:
+    return LearnerStalledError(
+        f"{stalled.message}; it could not be removed again: {error.message}", hint=error.hint or stalled.hint
+    )
 
 
 def _state(error: ReconfigError | None, goal: str = "done") -> str:

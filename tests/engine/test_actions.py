@@ -29,6 +29,7 @@ from patroni_etcd_reconfig.errors import (
     EtcdTimeoutError,
     ExitCode,
     LearnerNotReadyError,
+    LearnerStalledError,
     MemberNotFoundError,
     NodeControlError,
     NotEnoughStartedError,
@@ -501,3 +502,15 @@ def test_the_policys_stall_time_is_the_one_that_counts() -> None:
     with pytest.raises(StepFailedError, match="no progress for 2 s"):
         rig.act(PromoteLearner(seat("c")))
     assert rig.clock.now - 1000 < 3
+
+
+def test_a_learner_that_had_joined_and_does_not_come_back_has_stalled(rig: Rig) -> None:
+    rig.vacate("c")
+    rig.act(StartMember(seat("c")))
+    learner = rig.etcd.process("c")
+    learner.hung = True
+    rig.joining.joined = lambda: {learner.member_id}
+    began = rig.clock.now
+    with pytest.raises(LearnerStalledError, match="had joined, and did not answer for 60 s"):
+        rig.act(StartMember(seat("c")))
+    assert rig.clock.now - began >= rig.policy.learner_stall

@@ -8,10 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from patroni_etcd_reconfig.core.changes import promotion_of
 from patroni_etcd_reconfig.core.findings import warning
-from patroni_etcd_reconfig.core.model import Observation, PatroniCluster, Progress
+from patroni_etcd_reconfig.core.model import MemberView, Observation, PatroniCluster, Progress
 from patroni_etcd_reconfig.core.policy import Policy
-from patroni_etcd_reconfig.core.steps import RemoveMember, SaveSnapshot, Step, Verify
+from patroni_etcd_reconfig.core.steps import (
+    PromoteLearner,
+    RemoveMember,
+    SaveSnapshot,
+    StartMember,
+    Step,
+    Verify,
+)
 from patroni_etcd_reconfig.engine.journal import Journal, Record, begin, reopen
 from patroni_etcd_reconfig.engine.lock import LOCK_KEY, Lock
 from patroni_etcd_reconfig.engine.operation import Operation, begin_journal, new_operation_id
@@ -23,12 +31,13 @@ from patroni_etcd_reconfig.errors import (
     ExitCode,
     InterruptedOperationError,
     JournalError,
+    LearnerStalledError,
     LockedError,
     MemberNotFoundError,
     StepFailedError,
     UnreachableError,
 )
-from tests.core.builders import CLUSTER, cycle, patroni, seen, voters
+from tests.core.builders import CLUSTER, cycle, etcd, learner, patroni, seen, voter, voters
 from tests.fake_etcd import FakeEtcd, client_url
 
 from .fakes import FakeClock, FakeWorld, Told
@@ -197,6 +206,83 @@ def test_what_preflight_let_pass_stands_before_what_the_gates_found(scene: Scene
     scene.operation.findings = (warning("EVEN_SIZE", "etcd", "four voters", "use five"),)
     scene.world.state = replace(scene.world.state, patroni=(replace(PATRONI, paused=True),))
     assert [finding.code for finding in scene.run().findings] == ["EVEN_SIZE", "PATRONI_PAUSED"]
+
+
+def _stall(scene: Scene) -> Result:
+    return scene.raising(PromoteLearner, LearnerStalledError("learner c made no progress", hint="look at c"))
+
+
+def test_a_learner_that_stalls_is_removed_again_and_the_operation_is_over(scene: Scene) -> None:
+    result = _stall(scene)
+    assert (result.state, result.exit_code) == ("aborted", ExitCode.STEP_FAILED)
+    assert result.error is not None
+    assert result.error.code == "LEARNER_STALLED"
+    assert result.error.hint.startswith("look at c. It was removed again: c stays removed")
+    assert "patronictl-etcd add c" in result.error.hint
+    assert "resume" not in result.error.hint
+    assert [view.member.name for view in scene.world.state.etcd.members] == ["a", "b"]
+    assert isinstance(scene.world.acted[-1], Verify)
+    assert scene.unfinished() == []
+    scene.assert_given_back()
+
+
+def _with_an_error(view: MemberView) -> MemberView:
+    assert view.status is not None
+    return replace(view, status=replace(view.status, errors=("etcdserver: no leader",)))
+
+
+def test_a_learner_that_is_not_sound_at_the_gate_is_removed_again_too(scene: Scene) -> None:
+    look = scene.world.observe
+
+    def silent(progress: Progress) -> Observation:
+        seen = look(progress)
+        members = (_with_an_error(v) if v.member.is_learner else v for v in seen.etcd.members)
+        return replace(seen, etcd=replace(seen.etcd, members=tuple(members)))
+
+    scene.after(StartMember, lambda: setattr(scene.world, "observe", silent))
+    result = scene.run()
+    assert (result.state, result.exit_code) == ("aborted", ExitCode.STEP_FAILED)
+    assert len(scene.world.state.etcd.members) == 2
+
+
+def test_killed_after_the_turn_a_resume_goes_on_with_the_removal(scene: Scene) -> None:
+    def act(step: Step) -> None:
+        if isinstance(step, PromoteLearner):
+            raise LearnerStalledError("learner c made no progress")
+        if isinstance(step, RemoveMember) and scene.world.state.etcd.learners:
+            raise KeyboardInterrupt
+
+    scene.world.before_act = act
+    result = scene.run()
+    assert (result.state, result.exit_code) == ("interrupted", ExitCode.INTERRUPTED)
+    [record] = scene.unfinished()
+    assert record.turned is not None
+    assert [victim.name for victim in record.turned.victims] == ["c"]
+
+
+def test_a_learner_that_can_not_be_removed_again_leaves_an_operation_to_resume(scene: Scene) -> None:
+    def act(step: Step) -> None:
+        if isinstance(step, PromoteLearner):
+            raise LearnerStalledError("learner c made no progress")
+        if isinstance(step, RemoveMember) and scene.world.state.etcd.learners:
+            raise StepFailedError("no answer")
+
+    scene.world.before_act = act
+    result = scene.run()
+    assert (result.state, result.exit_code) == ("failed", ExitCode.STEP_FAILED)
+    assert result.error is not None
+    assert "could not be removed again: no answer" in result.error.message
+    assert result.error.hint.endswith(RESUME)
+    assert len(scene.unfinished()) == 1
+
+
+def test_a_learner_that_was_there_before_is_left_to_its_owner(scene: Scene) -> None:
+    cluster = etcd(voter("a"), voter("b"), voter("c"), learner("d"))
+    scene.operation.change = promotion_of(cluster, "d")
+    scene.world.state = seen(cluster, PATRONI)
+    result = _stall(scene)
+    assert (result.state, result.exit_code) == ("failed", ExitCode.STEP_FAILED)
+    assert len(scene.world.state.etcd.members) == 4
 
 
 def test_a_changed_patroni_leader_is_exit_5_and_the_operation_is_finished(scene: Scene) -> None:
