@@ -23,6 +23,8 @@ COMMAND_TIMEOUT = 90.0  # s; etcd's own unit allows as much for a start (systemd
 LOOK_TIMEOUT = 10.0  # s; is_active only asks
 POLL = 0.05  # s
 WAL_HEAD = 64 * 1024  # bytes; the metadata is the second record of a segment
+# <data dir>.<member id>.<operation id>: docs/reference.md, Files
+ASIDE = re.compile(r"\.(?:[0-9a-f]{1,16}|unknown)\.(\d{8}T\d{6}Z-[a-z-]+-[0-9a-f]{6})")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -87,6 +89,7 @@ class LocalNode:
             data_free_bytes=_free_bytes(Path(self.config.data_dir)),
             data_is_mount=any(_is_mount(path) for path in self._directories()),
             config_problem=self._config_problem(),
+            set_aside=_set_aside(Path(self.config.data_dir)),
         )
 
     def stop(self) -> None:
@@ -253,6 +256,17 @@ def _make_like(path: Path, model: os.stat_result) -> None:
 
 def _words(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+
+
+def _set_aside(data_dir: Path) -> tuple[str, ...]:
+    """Return the directories beside it that operations have set aside, the newest first."""
+    try:
+        names = [entry.name for entry in os.scandir(data_dir.parent) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return ()
+    ours = re.compile(re.escape(data_dir.name) + ASIDE.pattern)
+    found = [(match[1], name) for name in names if (match := ours.fullmatch(name))]
+    return tuple(str(data_dir.parent / name) for _, name in sorted(found, reverse=True))
 
 
 def _free_bytes(path: Path) -> int | None:

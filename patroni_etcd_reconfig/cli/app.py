@@ -19,7 +19,7 @@ from patroni_etcd_reconfig.core.model import PatroniHosts
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.errors import ConfigError
 from patroni_etcd_reconfig.observe.etcd import EtcdObserver
-from patroni_etcd_reconfig.observe.everything import Observer
+from patroni_etcd_reconfig.observe.everything import NODE_DEADLINE, Observer
 from patroni_etcd_reconfig.ports import NodeControl
 
 # One look may take this long, whatever dead members do: `status` answers in about a second.
@@ -86,7 +86,9 @@ class App:
         base = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
         return Path(base) / "patroni-etcd-reconfig"
 
-    def observer(self, nodes: Mapping[str, NodeControl] | None = None) -> Observer:
+    def observer(
+        self, nodes: Mapping[str, NodeControl] | None = None, node_deadline: float = NODE_DEADLINE
+    ) -> Observer:
         """Return a fresh look at everything; without nodes, at what the network shows."""
         return Observer(
             EtcdObserver(self.connector, self.endpoints, LOOK_DEADLINE),
@@ -94,6 +96,7 @@ class App:
             nodes or {},
             self._patroni_hosts(),
             self.state_dir if nodes is not None else None,
+            node_deadline=node_deadline,
         )
 
     def _patroni_hosts(self) -> tuple[PatroniHosts, ...]:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import click
 
-from patroni_etcd_reconfig.cli.app import App
+from patroni_etcd_reconfig.adapters.node_local import make_nodes
+from patroni_etcd_reconfig.cli.app import LOOK_DEADLINE, App
 from patroni_etcd_reconfig.cli.output import as_text, finding_lines, format_option, table, tsv
 from patroni_etcd_reconfig.core.findings import Finding
-from patroni_etcd_reconfig.core.model import EtcdView, MemberView, Observation, PatroniCluster, format_id
+from patroni_etcd_reconfig.core.model import (
+    EtcdView,
+    MemberView,
+    NodeView,
+    Observation,
+    PatroniCluster,
+    format_id,
+)
 from patroni_etcd_reconfig.core.preflight import examine_state
 from patroni_etcd_reconfig.core.quorum import failure_tolerance, quorum
 from patroni_etcd_reconfig.core.status import role_of, status_as_dict
-from patroni_etcd_reconfig.errors import ReconfigError
+from patroni_etcd_reconfig.errors import ConfigError, ReconfigError, UnreachableError
+from patroni_etcd_reconfig.observe.everything import Observer
+from patroni_etcd_reconfig.ports import NodeControl
 
 MIB = 1024 * 1024
 _COUNTS = ("DB Size", "Term", "Index")
@@ -53,11 +64,37 @@ def _look_again(app: App) -> str:
 
 
 def _look(app: App) -> str:
-    seen = app.observer().observe()
+    observer = app.observer(_nodes(app), LOOK_DEADLINE)
+    try:
+        seen = observer.observe()
+    except UnreachableError as error:
+        raise _with_nodes(error, observer) from error
     findings = examine_state(seen, app.policy)
     if app.wants_data:
         return as_text(app.format, status_as_dict(seen, findings))
     return _tsv(seen) if app.format == "tsv" else _pretty(seen, findings)
+
+
+def _nodes(app: App) -> Mapping[str, NodeControl]:
+    """Return control of the inventory's nodes; status works without, and needs no right to control them."""
+    try:
+        return make_nodes(app.inventory)
+    except ConfigError:
+        return {}
+
+
+def _with_nodes(error: UnreachableError, observer: Observer) -> UnreachableError:
+    """Nobody answers: say at least what the nodes themselves can tell."""
+    nodes = observer.look_at_nodes()
+    words = [f"{name}: {_node_words(node)}" for name, node in sorted(nodes.items())]
+    return UnreachableError("; ".join([error.message, *words]), hint=error.hint)
+
+
+def _node_words(node: NodeView) -> str:
+    if node.problem:
+        return node.problem
+    service = "its service runs" if node.service_active else "its service is stopped"
+    return f"{service}, its data is {'there' if node.data_present else 'gone'}"
 
 
 def _pretty(seen: Observation, findings: tuple[Finding, ...]) -> str:
@@ -70,6 +107,9 @@ def _pretty(seen: Observation, findings: tuple[Finding, ...]) -> str:
 
 def _quorum_words(etcd: EtcdView) -> str:
     left, count = failure_tolerance(etcd), len(etcd.voters)
+    if not etcd.linearizable:
+        answering = sum(view.status is not None for view in etcd.voters)
+        return f"{answering} of {count} voters answer, quorum {quorum(count)}, NO QUORUM"
     tolerance = "NO QUORUM" if left < 0 else f"{left} more may fail"
     return f"{len(etcd.healthy_voters)} of {count} voters healthy, quorum {quorum(count)}, {tolerance}"
 

@@ -74,7 +74,7 @@ def check_quorum(etcd: EtcdView) -> Iterator[Finding]:
             "NO_QUORUM",
             "etcd",
             f"no member serves a linearizable read ({seen})",
-            "start the stopped members; see: patronictl-etcd status",
+            "start the stopped members; if they are lost: patronictl-etcd recover collect -o evidence.json",
             transient=True,
         )
 

@@ -91,6 +91,20 @@ class MemberView:
 
 
 @dataclass(frozen=True)
+class Stranger:
+    """A member that answers where the cluster's members should be, and is none of them.
+
+    `name` as it calls itself; empty when it did not say. `serves_reads`: it has a majority of its own.
+    """
+
+    url: str
+    cluster_id: int
+    member_id: int
+    name: str = ""
+    serves_reads: bool = False
+
+
+@dataclass(frozen=True)
 class EtcdView:
     """An etcd cluster in one look. `members` is the list of a member that served a linearizable read."""
 
@@ -99,6 +113,7 @@ class EtcdView:
     leader_id: int | None
     revision: int = 0
     linearizable: bool = True  # False: nobody served a linearizable read, so the list may be stale
+    strangers: tuple[Stranger, ...] = ()
 
     @property
     def voters(self) -> tuple[MemberView, ...]:
@@ -223,6 +238,7 @@ class NodeView:
     data_free_bytes: int | None = None
     data_is_mount: bool = False
     config_problem: str = ""
+    set_aside: tuple[str, ...] = ()  # directories beside it that an operation set aside, the newest first
 
 
 @dataclass(frozen=True)

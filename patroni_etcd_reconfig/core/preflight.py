@@ -19,6 +19,7 @@ from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import failure_tolerance, quorum
 from patroni_etcd_reconfig.core.steps import worst_write_gap
+from patroni_etcd_reconfig.core.zombies import check_set_aside, check_zombies
 
 # etcd's default --quota-backend-bytes when a member doesn't say (server/storage/quota.go, DefaultQuotaBytes).
 DEFAULT_QUOTA = 2 * 1024**3
@@ -62,6 +63,10 @@ def _sorted(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
 def _state(seen: Observation, policy: Policy) -> Iterator[Finding]:
     yield from check_quorum(seen.etcd)
     yield from check_alarms(seen.etcd)
+    yield from check_zombies(seen)
+    yield from check_set_aside(seen)
+    if not seen.etcd.linearizable:  # leases can't be read, and no other remedy works before there is a quorum
+        return
     yield from _check_connections(seen.etcd)
     yield from _check_size(seen.etcd)
     yield from _check_lag(seen.etcd, policy)
@@ -102,13 +107,14 @@ def _check_members(etcd: EtcdView, exempt: frozenset[int]) -> Iterator[Finding]:
                 f"learner {format_id(view.id)} is in the list, and etcd allows one at a time",
                 f"patronictl-etcd promote {name}, or patronictl-etcd remove {format_id(view.id)}",
             )
-        elif view.health is not Health.HEALTHY:
+        elif view.health is not Health.HEALTHY and (etcd.linearizable or view.status is None):
             last_words = f": {view.error}" if view.error else ""
+            other = f", or replace it first: patronictl-etcd replace {name}" if etcd.linearizable else ""
             yield blocker(
                 "MEMBER_UNHEALTHY",
                 name,
                 f"voter is {view.health.value}{last_words}",
-                f"bring it back, or replace it first: patronictl-etcd replace {name}",
+                f"bring it back{other}",
             )
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 
-from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberStatus, MemberView, format_id
+from patroni_etcd_reconfig.core.model import (
+    EtcdView,
+    Member,
+    MemberStatus,
+    MemberView,
+    Stranger,
+    format_id,
+)
 from patroni_etcd_reconfig.errors import (
     AuthFailedError,
     ConfigError,
@@ -129,12 +136,23 @@ def _most_trusted(answers: list[Answer]) -> MemberList:
         names = ", ".join(f"{format_id(a.listed.cluster_id)} at {a.url}" for a in fresh if a.listed)
         raise ConfigError(
             f"the etcd hosts lead to different clusters: {names}",
-            hint="list only members of one cluster in the Patroni file's etcd section",
+            hint="if one is old data that came back after a recovery, stop it and move its data away; "
+            "list only members of one cluster in the Patroni file's etcd section",
             code="TWO_CLUSTERS",
         )
-    best = max(fresh or listed, key=lambda answer: answer.status.raft_applied_index if answer.status else 0)
+    serving = {answer.listed.answered_by for answer in fresh if answer.listed}
+    best = max(fresh or listed, key=lambda answer: _trust(answer, serving))
     assert best.listed is not None  # noqa: S101 - told mypy; `listed` holds no others
     return best.listed
+
+
+def _trust(answer: Answer, serving: set[int]) -> tuple[bool, int]:
+    """A list without somebody who serves is the later one: of a removal, or of a forced new cluster.
+
+    The members that a forced new cluster has dropped can have the higher index: theirs are the old ones.
+    """
+    rows = {member.id for member in answer.listed.members} if answer.listed else set()
+    return bool(serving - rows), answer.status.raft_applied_index if answer.status else 0
 
 
 def _raise_first(kind: type[EtcdError], answers: list[Answer]) -> None:
@@ -150,7 +168,8 @@ def _nobody(answers: list[Answer]) -> Exception:
     words = "; ".join(f"{a.url}: {a.error.message if a.error else 'no answer in time'}" for a in answers)
     return UnreachableError(
         f"no etcd member answered: {words}",
-        hint="check `hosts` in the Patroni file's etcd section, and that etcd runs there",
+        hint="start the stopped members, and check `hosts` in the Patroni file's etcd section; "
+        "if they are lost: patronictl-etcd recover collect -o evidence.json",
     )
 
 
@@ -166,7 +185,24 @@ def _view(best: MemberList, answers: list[Answer]) -> EtcdView:
         leader_id=newest.leader_id if newest else None,
         revision=max((a.revision or 0 for a in fresh), default=0),
         linearizable=bool(fresh),
+        strangers=_strangers(best, answers),
     )
+
+
+def _strangers(best: MemberList, answers: list[Answer]) -> tuple[Stranger, ...]:
+    """Return who answers and is not in the list: one entry for each member, however many URLs it has."""
+    ours = {(best.cluster_id, member.id) for member in best.members}
+    found: dict[tuple[int, int], Stranger] = {}
+    for answer in answers:
+        said = answer.status
+        if said and (said.cluster_id, said.member_id) not in ours:
+            rows = answer.listed.members if answer.listed else ()
+            name = next((row.name for row in rows if row.id == said.member_id), "")
+            stranger = Stranger(
+                answer.url, said.cluster_id, said.member_id, name, serves_reads=answer.revision is not None
+            )
+            found.setdefault((said.cluster_id, said.member_id), stranger)
+    return tuple(found.values())
 
 
 def _authority(status: MemberStatus) -> tuple[bool, int, int]:

@@ -36,15 +36,16 @@ class Observer:
     patroni_hosts: tuple[PatroniHosts, ...] = ()
     state_dir: Path | None = None
     names: frozenset[str] | None = None
+    node_deadline: float = NODE_DEADLINE
 
     def observe(self, progress: Progress | None = None, *, connections: bool = False) -> Observation:
         """Return everything there is to see now; raises what EtcdObserver.look raises."""
         looked: Answers[NodeView] = Answers()
         crowd = Crowd()
-        crowd.start(lambda: looked.results.update(self._look_at_nodes()))
+        crowd.start(lambda: looked.results.update(self.look_at_nodes()))
         etcd = self.etcd.look(connections=connections)
         patroni = self.look_at_patroni(etcd)
-        crowd.wait(NODE_DEADLINE)
+        crowd.wait(self.node_deadline)
         return Observation(
             etcd=etcd,
             patroni=patroni,
@@ -75,16 +76,16 @@ class Observer:
             raise failed
         return ()
 
-    def _look_at_nodes(self) -> dict[str, NodeView]:
+    def look_at_nodes(self) -> dict[str, NodeView]:
+        """Return what node control says of every node; one that does not answer in time is a problem."""
         wanted = [node for name, node in self.nodes.items() if self.names is None or name in self.names]
-        answers = gather({node.name: node.look for node in wanted}, NODE_DEADLINE)
-        silent = {node.name: NodeView(node.name, problem=_why(answers, node.name)) for node in wanted}
+        answers = gather({node.name: node.look for node in wanted}, self.node_deadline)
+        silent = {node.name: NodeView(node.name, problem=self._why(answers, node.name)) for node in wanted}
         return {**silent, **answers.results}
 
-
-def _why(answers: Answers[NodeView], name: str) -> str:
-    error = answers.errors.get(name)
-    return str(error) if error else f"its commands did not answer within {NODE_DEADLINE:.0f} s"
+    def _why(self, answers: Answers[NodeView], name: str) -> str:
+        error = answers.errors.get(name)
+        return str(error) if error else f"its commands did not answer within {self.node_deadline:g} s"
 
 
 def free_bytes(path: Path) -> int | None:

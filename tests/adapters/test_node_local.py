@@ -310,6 +310,19 @@ def test_placeholders_are_filled_in_word_by_word(config: NodeConfig, tmp_path: P
     assert split_command("a {name}", {"name": "b c; d"}) == ["a", "b c; d"]
 
 
+def test_what_operations_set_aside_is_seen_the_newest_first(config: NodeConfig) -> None:
+    data = with_data(config)
+    older, newer = "f.20261101T101010Z-cycle-abcdef", "1a.20261102T101010Z-recover-012345"
+    node(config).set_data_aside(older)
+    with_data(config)
+    node(config).set_data_aside(newer)
+    for other in (".backup", ".x.20261102T101010Z-cycle-012345", "2.1.20261102T101010Z-cycle-012345"):
+        Path(f"{data}{other}").mkdir()
+    Path(f"{data}.2.20261102T101010Z-cycle-012345").touch()
+    assert node(config).look().set_aside == (f"{data}.{newer}", f"{data}.{older}")
+    assert node(replace(config, data_dir="/nowhere/data")).look().set_aside == ()
+
+
 # --- set_data_aside ---------------------------------------------------------------------------------------
 
 

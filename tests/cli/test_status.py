@@ -38,7 +38,7 @@ def shown(state: Observation, fmt: str = "pretty") -> str:
     """Return what `status` prints, without colours."""
     app = App(format=fmt)
     app.__dict__["policy"] = Policy()
-    app.observer = lambda nodes=None: Seeing(state)  # type: ignore[method-assign,assignment,return-value]
+    app.observer = lambda *_: Seeing(state)  # type: ignore[method-assign,assignment]
     return click.unstyle(status._look(app))
 
 
@@ -157,7 +157,7 @@ def test_watching_json_clears_the_screen_before_it_prints(monkeypatch: pytest.Mo
 
     app = App(format="json")
     app.__dict__["policy"] = Policy()
-    app.observer = lambda nodes=None: Seeing(seen(voters(3)))  # type: ignore[method-assign,assignment,return-value]
+    app.observer = lambda *_: Seeing(seen(voters(3)))  # type: ignore[method-assign,assignment]
     monkeypatch.setattr(click, "clear", lambda: said.append("clear"))
     monkeypatch.setattr(click, "echo", lambda text="", **options: said.append(str(text)))
     monkeypatch.setattr("time.sleep", enough)

@@ -60,7 +60,8 @@ def test_a_node_for_a_new_member_must_not_run_an_etcd_already() -> None:
     state = replace(state, nodes={**state.nodes, "d": node("d")})
     change = addition_of(state.etcd, (Seat("d", urls("d")),))
     assert [f.code for f in examine(state, change, Policy()) if f.severity is Severity.BLOCKER] == [
-        "NODE_IN_USE"
+        "ZOMBIE_MEMBER",
+        "NODE_IN_USE",
     ]
 
 

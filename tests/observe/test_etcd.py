@@ -251,6 +251,42 @@ def test_the_list_of_a_member_with_quorum_wins_over_a_stale_one(etcd: FakeEtcd) 
     assert health(view)["c"] is Health.UNHEALTHY
 
 
+def came_back(etcd: FakeEtcd) -> FakeEtcd:
+    """Return the old cluster of a, b and c, of which only b and c run; a alone goes on as `etcd`."""
+    old = FakeEtcd("a", "b", "c")
+    old.process("a").up = False
+    for name in "bc":
+        del etcd.members[IDS[name]], etcd.at[client_url(name)]
+    del old.at[client_url("a")]
+    return old
+
+
+@pytest.mark.parametrize("entries", [0, 500])
+def test_old_members_that_came_back_after_a_recovery_are_strangers(etcd: FakeEtcd, entries: int) -> None:
+    old = came_back(etcd)
+    old.extra_entries = entries
+    view = observer(etcd, old).look()
+    assert list(health(view)) == ["a"]
+    assert [(s.name, s.member_id, s.serves_reads) for s in view.strangers] == [
+        ("b", IDS["b"], True),
+        ("c", IDS["c"], True),
+    ]
+
+
+def test_one_old_member_has_no_majority_of_its_own(etcd: FakeEtcd) -> None:
+    old = came_back(etcd)
+    old.process("c").up = False
+    view = observer(etcd, old).look()
+    assert [(s.name, s.serves_reads, s.url) for s in view.strangers] == [("b", False, client_url("b"))]
+
+
+def test_a_member_in_another_cluster_is_a_stranger_and_a_healthy_cluster_has_none(etcd: FakeEtcd) -> None:
+    assert observer(etcd).look().strangers == ()
+    etcd.process("b").sees = MemberStatus(0xBAD, IDS["b"], "3.4.23", 1, None, 9, 1, 1)
+    (stranger,) = observer(etcd).look().strangers
+    assert (stranger.cluster_id, stranger.member_id) == (0xBAD, IDS["b"])
+
+
 def test_a_candidate_that_is_cut_off_does_not_hide_the_leader(etcd: FakeEtcd) -> None:
     status = etcd.connect(client_url("c"), 1).status()
     # etcd 3.4 without --pre-vote: each vain election raises the term.

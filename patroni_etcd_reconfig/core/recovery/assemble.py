@@ -106,6 +106,7 @@ def _node(place: Place, looked: Looked | None, by: str, at: float) -> NodeEviden
         data_present=view.data_present if well else None,
         data_free_bytes=view.data_free_bytes,
         config_problem=view.config_problem,
+        set_aside=view.set_aside,
         problem=view.problem or looked.data_problem,
     )
 

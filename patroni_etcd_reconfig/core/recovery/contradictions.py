@@ -6,16 +6,31 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from patroni_etcd_reconfig.core.findings import Finding, blocker, warning
-from patroni_etcd_reconfig.core.model import format_id
+from patroni_etcd_reconfig.core.model import (
+    DataDir,
+    EtcdView,
+    MemberView,
+    NodeView,
+    Observation,
+    Stranger,
+    format_id,
+)
 from patroni_etcd_reconfig.core.recovery.doubts import system_ids, two_primaries
-from patroni_etcd_reconfig.core.recovery.evidence import Evidence, NodeEvidence, PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.evidence import (
+    Evidence,
+    LiveMember,
+    NodeEvidence,
+    PostgresEvidence,
+)
 from patroni_etcd_reconfig.core.recovery.postgres_facts import PRIMARY_ROLES
 from patroni_etcd_reconfig.core.recovery.standing import standing_of
+from patroni_etcd_reconfig.core.zombies import check_set_aside, check_zombies
 
 
 def contradictions(evidence: Evidence) -> tuple[Finding, ...]:
     """Return what an operator must know before planning with this evidence; blockers first."""
-    found = [*_etcd(evidence), *(f for node in evidence.nodes for f in _node(node, evidence))]
+    found = [*_etcd(evidence), *_old_data(evidence)]
+    found += [finding for node in evidence.nodes for finding in _node(node, evidence)]
     found += [finding for one in evidence.postgres for finding in _postgres(one)]
     for scope in sorted({one.scope for one in evidence.postgres}):
         found += _scope(scope, evidence.scope(scope))
@@ -46,6 +61,44 @@ def _etcd(evidence: Evidence) -> Iterator[Finding]:
             "find out which of them is Patroni's; stop the other members and move their data dirs away, "
             "or take them out of the Patroni file and the inventory; then collect again",
         )
+
+
+def _old_data(evidence: Evidence) -> Iterator[Finding]:
+    """Say as `status` does who is no member any more, where somebody knows; and whose data lies aside."""
+    nodes = {node.name: _view(node) for node in evidence.nodes}
+    yield from check_set_aside(Observation(EtcdView(0, (), None), nodes=nodes))
+    quorate = [node.live for node in evidence.nodes if node.live and node.live.quorate]
+    if not quorate:
+        return
+    serving = {live.status.member_id for live in quorate}
+    best = max(quorate, key=lambda live: (bool(serving - _ids(live)), live.status.raft_index))
+    told = {node.live.status.member_id: node.live.status for node in evidence.nodes if node.live}
+    members = tuple(MemberView(member, told.get(member.id)) for member in best.members)
+    strangers = tuple(
+        Stranger(
+            (*node.client_urls, node.name)[0], said.cluster_id, said.member_id, node.name, node.live.quorate
+        )
+        for node in evidence.nodes
+        if node.live and (said := node.live.status).cluster_id == best.status.cluster_id
+        if said.member_id not in _ids(best)
+    )
+    view = EtcdView(best.status.cluster_id, members, None, strangers=strangers)
+    yield from check_zombies(Observation(view, nodes=nodes))
+
+
+def _ids(live: LiveMember) -> set[int]:
+    return {member.id for member in live.members}
+
+
+def _view(node: NodeEvidence) -> NodeView:
+    return NodeView(
+        node.name,
+        problem="" if node.reachable else "not looked at",
+        service_active=bool(node.service_active),
+        data_present=bool(node.data_present),
+        data=DataDir(node.data.cluster_id, node.data.member_id) if node.data else None,
+        set_aside=node.set_aside,
+    )
 
 
 def _clusters(node: NodeEvidence) -> set[int]:

@@ -65,6 +65,7 @@ class NodeEvidence:
     data_present: bool | None = None  # None = not known
     data_free_bytes: int | None = None
     config_problem: str = ""
+    set_aside: tuple[str, ...] = ()  # directories beside its data that operations set aside, the newest first
     problem: str = ""
     collected_by: str = ""  # host that looked
     collected_at: float = 0.0  # wall time

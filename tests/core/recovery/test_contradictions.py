@@ -63,6 +63,19 @@ def test_a_member_that_answers_while_its_service_is_said_to_be_down() -> None:
     ]
 
 
+def test_who_is_no_member_any_more_is_told_once_a_majority_says_so() -> None:
+    alone = node("a", live=live("a", quorate=True, members=(member("a"),)))
+    old = node("b", live=live("b", quorate=True))
+    stopped = node("c", reachable=True, service_active=False, data_present=True, data=data("c"))
+    assert codes(alone, old, stopped) == [("ZOMBIE_MEMBER", "b"), ("ZOMBIE_MEMBER", "c")]
+    assert codes(node("a", live=live("a")), node("b", live=live("b", members=(member("b"),)))) == []
+
+
+def test_data_that_lies_aside_of_a_node_that_has_none() -> None:
+    aside = node("b", reachable=True, service_active=False, data_present=False, set_aside=("/d.1",))
+    assert codes(FINE, aside) == [("DATA_SET_ASIDE", "b")]
+
+
 def test_damage_in_a_data_dir_is_shown() -> None:
     assert codes(FINE, node("b", data=data("b", problems=("crc mismatch in segment 2",)))) == [
         ("DATA_DAMAGED", "b")
