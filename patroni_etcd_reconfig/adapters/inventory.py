@@ -208,6 +208,8 @@ POLICY_CHECKS: Mapping[str, PolicyCheck] = {
     "lock_ttl": _number(int, 5, 3600),
     "gate_timeout": _number(float, 0, HOUR),
     "state_dir": lambda checks, value, keys: checks.path(value, keys),
+    "journal_copies": _number(int, 1, 1000),
+    "retention_days": _number(int, 0, 36500),
     "min_free_bytes": _number(int, 0, 2**60),
     "accept": _accept,
 }

@@ -31,6 +31,10 @@ def command(app: App) -> None:
         return
     rows = [tuple(_as_dict(record).values()) for record in records]
     click.echo(tsv(COLUMNS, rows) if app.format == "tsv" else table("History", COLUMNS, rows, COLUMNS[-2:]))
+    days, command_line = app.policy.retention_days, app.command_line("cleanup")
+    click.echo(
+        f"Data set aside and snapshots stay; to delete those of {days} days ago: {command_line}", err=True
+    )
 
 
 def _as_dict(record: Record) -> dict[str, object]:

@@ -36,6 +36,7 @@ COMMANDS = {
     "snapshot": (f"{_CLI}.snapshot:command", "Save a snapshot, whole and verified."),
     "hosts": (f"{_CLI}.hosts:command", "What each Patroni's etcd list means at its next start."),
     "history": (f"{_CLI}.history:command", "What was done to this etcd, and how it ended."),
+    "cleanup": (f"{_CLI}.cleanup:command", "Delete what was set aside, once its retention is over."),
     "abort": (f"{_CLI}.abort:command", "End an interrupted operation at a safe state."),
     "resume": (f"{_CLI}.resume:command", "Finish an operation that was interrupted."),
     "recover": (f"{_CLI}.recover:recover", "Bring etcd back when a majority is lost."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from patroni_etcd_reconfig.engine.operation import Operation
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.sentinel import Sentinel
 from patroni_etcd_reconfig.engine.shield import Shielding
+from patroni_etcd_reconfig.engine.unfinished import prune_copies
 from patroni_etcd_reconfig.engine.verification import Verification
 from patroni_etcd_reconfig.engine.world import RealWorld, World
+from patroni_etcd_reconfig.errors import ReconfigError
 from patroni_etcd_reconfig.observe.everything import Observer
 
 
@@ -69,11 +72,17 @@ class Wiring:
             world_for=self._world,
             observe=self.observe,
             observe_patroni=self._patroni,
-            flush_copies=self.mirror.flush,
+            flush_copies=self._end_copies,
             resume_hint=self.app.command_line("resume"),
             findings=findings,
             goal=goal,
         )
+
+    def _end_copies(self) -> None:
+        """Best effort: an operation does not fail for its copies, nor for those of others."""
+        self.mirror.flush()
+        with suppress(ReconfigError):
+            prune_copies(self.app.state_dir, self.mirror, self.app.policy.journal_copies)
 
     def _still_ours(self) -> None:
         if self._lock:

@@ -22,6 +22,9 @@ class Policy:
     lock_ttl         seconds the operation's lock outlives a holder that died
     gate_timeout     seconds a transient gate (such as a lease renewed just now) may hold up a step
     state_dir        absolute path for journals and snapshots; empty = the default for the user
+    journal_copies   operations whose journals are kept in etcd; those that can be resumed always are
+    retention_days   days for which data set aside and operations' snapshots are meant to be kept; nothing is
+                     deleted without being asked for: see `cleanup`
     min_free_bytes   bytes left free on a disk after a snapshot or a copy, so that we never fill it up
     accept           codes of findings that the operator passes knowingly
     """
@@ -35,5 +38,7 @@ class Policy:
     lock_ttl: int = 30
     gate_timeout: float = 45.0
     state_dir: str = ""
+    journal_copies: int = 20
+    retention_days: int = 30
     min_free_bytes: int = 64 * MIB
     accept: frozenset[str] = frozenset()

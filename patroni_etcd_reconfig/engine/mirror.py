@@ -41,6 +41,10 @@ class Mirror:
             except ReconfigError:
                 continue  # no failure of the operation, whose journal is the local file
 
+    def forget(self, operation_id: str) -> None:
+        """Delete the copy of one operation, at once and as a whole."""
+        self._roster.voters()[0].delete(f"{ETCD_PREFIX}{operation_id}/", prefix=True)
+
     def journals(self) -> dict[str, list[str]]:
         """Return the lines of every journal in etcd, by operation id."""
         found: dict[str, list[str]] = defaultdict(list)

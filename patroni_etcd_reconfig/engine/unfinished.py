@@ -32,6 +32,21 @@ def all_records(state_dir: Path, mirror: Mirror) -> list[Record]:
     return sorted(records.values(), key=lambda record: record.started_at, reverse=True)
 
 
+def prune_copies(state_dir: Path, mirror: Mirror, keep: int) -> list[str]:
+    """Delete the oldest journals in etcd but `keep`, and return whose; what can be resumed stays.
+
+    For the holder of the lock. The files on the hosts stay. So does a copy that can't be read to its end: what
+    its gap hides may be an operation of another host that can be resumed.
+    """
+    copied = mirror.journals()
+    records = [record for record in all_records(state_dir, mirror) if record.operation_id in copied]
+    ended = [record for record in records[keep:] if record.finished and record.state != "running"]
+    old = [record.operation_id for record in ended]
+    for operation_id in old:
+        mirror.forget(operation_id)
+    return old
+
+
 def fetch(path: Path, operation_id: str, mirror: Mirror) -> None:
     """Bring an operation's journal from etcd to this host, as far as it is not here."""
     try:

@@ -13,7 +13,7 @@ from patroni_etcd_reconfig.core.steps import AddLearner, RemoveMember, SaveSnaps
 from patroni_etcd_reconfig.engine.journal import ETCD_PREFIX, Journal, begin
 from patroni_etcd_reconfig.engine.mirror import Mirror
 from patroni_etcd_reconfig.engine.roster import Roster
-from patroni_etcd_reconfig.engine.unfinished import fetch, find_unfinished
+from patroni_etcd_reconfig.engine.unfinished import fetch, find_unfinished, prune_copies
 from patroni_etcd_reconfig.errors import JournalError, ReconfigError, UnreachableError
 from tests.core.builders import CLUSTER, cycle, voters
 from tests.fake_etcd import FakeEtcd, client_url
@@ -270,3 +270,38 @@ def test_two_operations_in_etcd_are_kept_apart() -> None:
     roster = Roster(etcd.connect, 1.0)
     roster.update(Rig("a").look())
     assert Mirror(roster).journals() == {"one": ["one/000001", "one/000002"], "two": ["two/000001"]}
+
+
+def _copied(rig: Rig, state_dir: Path, name: str, at: float, state: str = "") -> Mirror:
+    """Begin an operation, with its copies in etcd."""
+    mirror = Mirror(rig.roster)
+    journal = begun(state_dir, name, at, mirror)
+    if state:
+        journal.end(state, {})
+    mirror.flush()
+    return mirror
+
+
+def test_only_the_newest_copies_stay_in_etcd_and_those_that_can_be_resumed(rig: Rig, tmp_path: Path) -> None:
+    _copied(rig, tmp_path, "op-0-interrupted", 100.0, "interrupted")
+    _copied(rig, tmp_path, "op-1-killed", 200.0)
+    for number, state in enumerate(("done", "aborted", "done", "done"), 2):
+        mirror = _copied(rig, tmp_path, f"op-{number}-{state}", number * 1000.0, state)
+    assert prune_copies(tmp_path, mirror, keep=2) == ["op-3-aborted", "op-2-done"]
+    assert set(mirror.journals()) == {"op-0-interrupted", "op-1-killed", "op-4-done", "op-5-done"}
+    assert len(list((tmp_path / "operations").iterdir())) == 6  # the files stay
+    assert prune_copies(tmp_path, mirror, keep=2) == []
+
+
+def test_a_copy_with_a_gap_is_pruned_once_the_file_says_that_it_is_finished(rig: Rig, tmp_path: Path) -> None:
+    mirror = _copied(rig, tmp_path, "op", 100.0, "done")
+    rig.etcd.connect(client_url("a"), 1.0).delete(f"{ETCD_PREFIX}op/000002")
+    assert prune_copies(tmp_path / "other host", mirror, keep=0) == []  # what it knows could be resumed
+    assert prune_copies(tmp_path, mirror, keep=0) == ["op"]
+
+
+def test_what_is_no_journal_in_etcd_is_left_alone(rig: Rig, tmp_path: Path) -> None:
+    client = rig.etcd.connect(client_url("a"), 1.0)
+    client.put(f"{ETCD_PREFIX}stranger/000001", "hello")
+    assert prune_copies(tmp_path, Mirror(rig.roster), keep=0) == []
+    assert client.range(f"{ETCD_PREFIX}stranger/000001").kvs

@@ -299,6 +299,38 @@ def test_a_snapshot_is_saved_where_it_was_asked_for_and_never_over_a_file(tool: 
     assert (again.code, again.json["error"]["code"]) == (2, "FILE_EXISTS")
 
 
+def test_what_was_set_aside_is_deleted_only_when_told_to_and_never_of_an_unfinished_operation(
+    tool: Tool,
+) -> None:
+    done = _run(tool, "cycle", "n1").json["operation"]["id"]
+    stopped = tool.run_until("add n2 as a learner ...", signal.SIGINT, "cycle", "n2", "--force", *ACCEPT)
+    assert stopped.code == 130
+    before = set(tool.layout.root.rglob("*Z-cycle-*"))
+    assert tool.run("cleanup", "--force").code == 0  # the default: 30 days
+    listed = tool.run("cleanup", "--older-than", "0", "--dry-run", "-f", "json").json["cleanup"]
+    assert {item["operation"] for item in listed["deleted"]} == {done}
+    assert {item["kind"] for item in listed["deleted"]} == {"data", "config", "snapshot"}
+    assert tool.run("cleanup", "--older-than", "0").code == 2  # nobody was there to confirm
+    assert set(tool.layout.root.rglob("*Z-cycle-*")) == before
+    deleted = tool.run("cleanup", "--older-than", "0", "--force", "-f", "json")
+    assert (deleted.code, deleted.json["cleanup"]["deleted"]) == (0, listed["deleted"])
+    gone = before - set(tool.layout.root.rglob("*Z-cycle-*"))
+    assert {str(path) for path in gone} >= {item["path"] for item in listed["deleted"]}
+    assert all(done in str(path) for path in gone)
+    resumed = tool.run("resume", "--force", *ACCEPT)
+    assert resumed.code == 0, resumed.err
+    assert "cleanup" in tool.run("history").err
+
+
+def test_only_the_newest_journals_stay_in_etcd(tool: Tool) -> None:
+    tool.layout.inventory.write_text(tool.layout.inventory.read_text() + "  journal_copies: 2\n")
+    ids = [_run(tool, "move-leader").json["operation"]["id"] for _ in range(4)]
+    keys = tool.client(1).range("/patroni-etcd-reconfig/journal/", prefix=True).kvs
+    assert {kv.key.split("/")[3] for kv in keys} == set(ids[-2:])
+    history = tool.run("history", "-f", "json").json["operations"]
+    assert {entry["id"] for entry in history} == set(ids)  # the files on this machine stay
+
+
 def test_only_as_many_snapshots_as_wanted_are_kept(tool: Tool) -> None:
     directory = tool.layout.state_dir / "snapshots"
     directory.mkdir(parents=True)
