@@ -35,8 +35,8 @@ def all_records(state_dir: Path, mirror: Mirror) -> list[Record]:
 def prune_copies(state_dir: Path, mirror: Mirror, keep: int) -> list[str]:
     """Delete the oldest journals in etcd but `keep`, and return whose; what can be resumed stays.
 
-    For the holder of the lock. The files on the hosts stay. So does a copy that can't be read to its end: what
-    its gap hides may be an operation of another host that can be resumed.
+    For the holder of the lock. The files on the hosts stay. So does a copy that can't be read to its end:
+    what its gap hides may be an operation of another host that can be resumed.
     """
     copied = mirror.journals()
     records = [record for record in all_records(state_dir, mirror) if record.operation_id in copied]
