@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from patroni_etcd_reconfig.adapters.patroni_config import PatroniConfig
+from patroni_etcd_reconfig.adapters.patroni_config import PatroniConfig, load
 from patroni_etcd_reconfig.adapters.pg_controldata import ControlData
 from patroni_etcd_reconfig.core.recovery.addresses import Address, base_url
 from patroni_etcd_reconfig.errors import ConfigError
@@ -23,6 +23,35 @@ def local_address(config: PatroniConfig) -> Address | None:
     api, server = _place(config, "restapi"), _place(config, "postgresql")
     urls = (base_url(f"{rest_scheme(config)}://{api}"),) if api else ()
     return Address(config.scope, name, urls, _servers(server), local=True)
+
+
+def configs_on_this_machine(config: PatroniConfig) -> tuple[PatroniConfig, ...]:
+    """Return the given configuration, and those beside it of other nodes on this machine, on the same etcd.
+
+    A machine can run several Patronis; Debian keeps one file for each in /etc/patroni. What can't be read
+    there, is no Patroni file, or has its data directory elsewhere does not count.
+    """
+    path = Path(config.path)
+    beside = path.resolve().parent.glob("*.y*ml") if config.path and path.is_file() else ()
+    names = {(config.scope, config.raw.get("name"))}
+    found = [config]
+    for other in sorted(beside):
+        loaded = _node_config(other, config)
+        if loaded and (loaded.scope, loaded.raw["name"]) not in names:
+            names.add((loaded.scope, loaded.raw["name"]))
+            found.append(loaded)
+    return tuple(found)
+
+
+def _node_config(path: Path, given: PatroniConfig) -> PatroniConfig | None:
+    try:
+        loaded = load(str(path), {})
+    except (ConfigError, OSError):
+        return None
+    same = (loaded.namespace, loaded.api, set(loaded.hosts)) == (given.namespace, given.api, set(given.hosts))
+    data_dir = _section(loaded, "postgresql").get("data_dir")
+    there = isinstance(data_dir, str) and Path(data_dir).is_dir()
+    return loaded if same and there and local_address(loaded) else None
 
 
 def given_address(text: str, config: PatroniConfig) -> Address:

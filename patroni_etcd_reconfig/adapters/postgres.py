@@ -24,7 +24,8 @@ STATEMENT_TIMEOUT = 1500  # ms
 HISTORY_SIZE = 1 << 20  # bytes; a line for each timeline there ever was
 
 # On a primary the control file trails the timeline until the checkpoint after a promotion, and the name of
-# the WAL file being written does not; on a standby it is the other way round: there is no such file.
+# the WAL file being written does not. A standby has no such file, its control file trails until the next
+# restart point, and the receiver's timeline is gone with the primary; IDENTIFY_SYSTEM tells what it replays.
 _STATE = """
 SELECT pg_catalog.pg_is_in_recovery() AS in_recovery,
        s.system_identifier::text AS system_identifier,
@@ -61,16 +62,26 @@ class PostgresSql:
 
         try:
             with psycopg.connect(
-                host=host,
-                port=port,
-                connect_timeout=CONNECT_TIMEOUT,
-                autocommit=True,
-                row_factory=dict_row,
-                **_session(self.options),
+                **self._session(host, port), autocommit=True, row_factory=dict_row
             ) as connection:
-                return _ask(connection)
+                state = _rows(connection, _STATE)[0]
+                replayed = self._replayed_timeline(host, port) if state["in_recovery"] else None
+                return _facts(connection, state, replayed)
         except psycopg.Error as error:
             raise UnreachableError(f"{host}:{port}: {_words(error)}") from error
+
+    def _replayed_timeline(self, host: str, port: int) -> int | None:
+        """Ask a standby as a client of replication would; None where that is refused."""
+        import psycopg
+
+        session = {**self._session(host, port), "replication": "database"}
+        with suppress(psycopg.Error), psycopg.connect(**session, autocommit=True) as connection:
+            row = connection.execute(b"IDENTIFY_SYSTEM").fetchone()
+            return int(row[1]) if row else None
+        return None
+
+    def _session(self, host: str, port: int) -> dict[str, Any]:
+        return {**_session(self.options), "host": host, "port": port, "connect_timeout": CONNECT_TIMEOUT}
 
 
 def _session(options: Mapping[str, str]) -> dict[str, Any]:
@@ -79,9 +90,8 @@ def _session(options: Mapping[str, str]) -> dict[str, Any]:
     return {**defaults, **options}
 
 
-def _ask(connection: Db) -> SqlFacts:
-    state = _rows(connection, _STATE)[0]
-    timeline = _timeline(state)
+def _facts(connection: Db, state: Mapping[str, Any], replayed: int | None) -> SqlFacts:
+    timeline = replayed or _timeline(state)
     return SqlFacts(
         in_recovery=bool(state["in_recovery"]),
         timeline=timeline,
@@ -90,6 +100,7 @@ def _ask(connection: Db) -> SqlFacts:
         sync_standby_names=state["sync_standby_names"],
         sync_standbys=tuple(row["application_name"] for row in _rows(connection, _SYNC)),
         history=_history(connection, timeline) if timeline and timeline > 1 else (),
+        timeline_is_sure=bool(replayed or state["wal_file"]),
     )
 
 

@@ -29,12 +29,13 @@ class PostgresCollector:
     """Asks PostgreSQL nodes; the look ends within about `deadline` seconds, whatever they do.
 
     `port` is tried on a node's host where nothing names its PostgreSQL: that answer counts only when it has
-    the system identifier that Patroni tells. `control` reads the control file of the local node.
+    the system identifier that Patroni tells. `control` reads the control files of the nodes on this machine,
+    by scope and name.
     """
 
     rest: PatroniRestApi
     sql: PostgresApi
-    control: ControlDataApi | None
+    control: Mapping[tuple[str, str], ControlDataApi]
     port: int
     deadline: float
 
@@ -79,7 +80,7 @@ class PostgresCollector:
         told, rest_problem = _patroni(address, rest)
         known = str(told.get("database_system_identifier", "")) if told else None
         facts, sql_problem = self._postgres(address, sql, known)
-        control, control_problem = self._control_file() if address.local and not facts else (None, "")
+        control, control_problem = (None, "") if facts else self._control_file(address)
         return Replies(told, facts, control, rest_problem, sql_problem, control_problem)
 
     def _postgres(self, address: Address, sql: Sql, known: str | None) -> tuple[SqlFacts | None, str]:
@@ -90,11 +91,12 @@ class PostgresCollector:
                 return facts, ""
         return None, _problem(sql, [_key(server) for server in servers]) or "nothing names its PostgreSQL"
 
-    def _control_file(self) -> tuple[ControlFacts | None, str]:
-        if self.control is None:
+    def _control_file(self, address: Address) -> tuple[ControlFacts | None, str]:
+        read = self.control.get((address.scope, address.name)) if address.local else None
+        if read is None:
             return None, ""
         try:
-            return self.control(), ""
+            return read(), ""
         except ReconfigError as error:
             return None, error.message
 

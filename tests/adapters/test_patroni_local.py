@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from patroni_etcd_reconfig.adapters.patroni_config import PatroniConfig
+from patroni_etcd_reconfig.adapters.patroni_config import PatroniConfig, load
 from patroni_etcd_reconfig.adapters.patroni_local import (
+    configs_on_this_machine,
     control_data,
     given_address,
     local_address,
@@ -112,3 +115,38 @@ def test_the_control_file_is_read_with_the_file_s_own_program() -> None:
 def test_a_program_that_tells_nothing_is_an_error_that_names_it(program: str) -> None:
     with pytest.raises(UnreachableError, match=program):
         ControlData(program, "/d")()
+
+
+def written(folder: Path, file: str, name: str | None, *, etcd: str = "a:2379", data: bool = True) -> Path:
+    """Write a Patroni file of a node whose data directory is here, or is not."""
+    where = folder / f"data-{file}"
+    if data:
+        where.mkdir()
+    raw = {
+        "scope": "demo",
+        "name": name,
+        "etcd3": {"hosts": [etcd]},
+        "postgresql": {"data_dir": str(where), "listen": "127.0.0.1:5432"},
+    }
+    (folder / file).write_text(yaml.safe_dump(raw))
+    return folder / file
+
+
+def test_files_beside_the_given_one_are_of_other_nodes_on_this_machine(tmp_path: Path) -> None:
+    own = written(tmp_path, "pg1.yml", "pg1")
+    written(tmp_path, "pg2.yaml", "pg2")
+    written(tmp_path, "same.yml", "pg1")
+    written(tmp_path, "far.yml", "pg3", data=False)
+    written(tmp_path, "other.yml", "pg4", etcd="b:2379")
+    written(tmp_path, "nameless.yml", None)
+    (tmp_path / "etcd-reconfig.yml").write_text("etcd: {members: {}}")
+    (tmp_path / "broken.yml").write_text("{")
+    (tmp_path / "link.yml").symlink_to("pg1.yml")
+    for given in (own, tmp_path / "link.yml"):
+        found = configs_on_this_machine(load(str(given), {}))
+        assert [one.raw["name"] for one in found] == ["pg1", "pg2"]
+
+
+def test_without_a_file_only_the_given_configuration_counts() -> None:
+    given = config(name="pg1")
+    assert configs_on_this_machine(given) == (given,)

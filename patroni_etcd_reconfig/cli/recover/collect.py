@@ -10,12 +10,14 @@ import click
 
 from patroni_etcd_reconfig.adapters.node_local import make_nodes
 from patroni_etcd_reconfig.adapters.patroni_local import (
+    configs_on_this_machine,
     control_data,
     given_address,
     local_address,
     postgres_port,
 )
 from patroni_etcd_reconfig.adapters.patroni_rest import PatroniRest
+from patroni_etcd_reconfig.adapters.pg_controldata import ControlData
 from patroni_etcd_reconfig.adapters.postgres import PostgresSql, connection_options
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option, show_data
@@ -67,7 +69,7 @@ def collector(app: App, patroni: tuple[str, ...] = (), pg_user: str = "") -> Col
     postgres = PostgresCollector(
         rest=PatroniRest(config, app.insecure),
         sql=PostgresSql(connection_options(config.raw, os.environ, pg_user)),
-        control=control_data(config),
+        control=_control_files(app),
         port=postgres_port(config),
         deadline=POSTGRES_DEADLINE,
     )
@@ -88,10 +90,19 @@ def collector(app: App, patroni: tuple[str, ...] = (), pg_user: str = "") -> Col
     )
 
 
+def _control_files(app: App) -> dict[tuple[str, str], ControlData]:
+    """A PostgreSQL that is down is known by its control file, on its own machine."""
+    readers = {
+        (config.scope, str(config.raw.get("name"))): control_data(config)
+        for config in configs_on_this_machine(app.patroni)
+    }
+    return {node: reader for node, reader in readers.items() if reader}
+
+
 def _addresses(app: App, patroni: tuple[str, ...]) -> tuple[Address, ...]:
     given = tuple(given_address(text, app.patroni) for text in patroni)
-    own = local_address(app.patroni)
-    return (*((own,) if own else ()), *given)
+    own = (local_address(config) for config in configs_on_this_machine(app.patroni))
+    return (*(address for address in own if address), *given)
 
 
 def _show(app: App, evidence: Evidence, findings: tuple[Finding, ...]) -> None:

@@ -11,7 +11,7 @@ nobody can lead. The other keys are made to agree, so that a later race does no 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from patroni_etcd_reconfig.core.findings import Finding, blocker, blockers, info, warning
 from patroni_etcd_reconfig.core.patroni_keys import ScopeKeys
@@ -44,7 +44,7 @@ def audit(found: ScopeKeys, postgres: Iterable[PostgresEvidence], plan: ScopePla
     no longer carries the plan, or is not enough to be sure, a blocker says so and nothing is to be changed.
     """
     nodes = tuple(postgres)
-    standing = standing_of(nodes, found)
+    standing = _remembering(standing_of(nodes, found), plan)
     lead = _leader_to_be(standing, plan, nodes)
     synchronous = proven_in_sync(found, nodes) if plan.synchronous else frozenset[str]()
     doubts = doubts_about(plan.scope, standing, lead, chosen=plan.chosen, in_sync=synchronous)
@@ -87,6 +87,12 @@ def _leader_to_be(
         return planned or next((one for one in postgres if one.name == plan.should_lead), None)
     best = standing.best
     return planned if planned and best and not is_behind(planned, best) else best
+
+
+def _remembering(standing: Standing, plan: ScopePlan) -> Standing:
+    """A node that told its position when the plan was made, and is silent now, got no further meanwhile."""
+    told = {one.name for one in plan.candidates if one.timeline is not None and one.lsn is not None}
+    return replace(standing, unknown=tuple(name for name in standing.unknown if name not in told))
 
 
 def _outdated(scope: ScopeFacts) -> Iterator[Finding]:

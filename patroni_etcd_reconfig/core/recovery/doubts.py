@@ -170,10 +170,19 @@ def _perhaps_ahead(scope: str, standing: Standing, lead: PostgresEvidence) -> It
             yield blocker(
                 "PG_POSITION_UNSURE",
                 scope,
-                f"{describe(one)} is down, so that is a lower bound: it can be ahead of {describe(lead)}",
-                f"start PostgreSQL on {one.name} as a standby (standby.signal, no primary_conninfo) and "
-                f"collect again, {_choice(scope, lead)}",
+                f"{describe(one)} {_why_unsure(one)}: it can be ahead of {describe(lead)}",
+                f"{_way_to_know(one)}, {_choice(scope, lead)}",
             )
+
+
+def _why_unsure(one: PostgresEvidence) -> str:
+    return "runs, and its timeline is not sure" if one.running else "is down, so that is a lower bound"
+
+
+def _way_to_know(one: PostgresEvidence) -> str:
+    if one.running:
+        return f"start the Patroni of {one.name}, or let our user make replication connections; collect again"
+    return f"start PostgreSQL on {one.name} as a standby (standby.signal, no primary_conninfo), collect again"
 
 
 def _remembered(scope: str, standing: Standing, lead: PostgresEvidence) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ History = tuple[tuple[int, int, str], ...]
 
 @dataclass(frozen=True)
 class SqlFacts:
-    """What a running PostgreSQL said of itself."""
+    """What a running PostgreSQL said of itself. A timeline that is not sure is a lower bound."""
 
     in_recovery: bool
     timeline: int | None
@@ -35,6 +35,7 @@ class SqlFacts:
     sync_standby_names: str | None = None
     sync_standbys: tuple[str, ...] = ()
     history: History = ()
+    timeline_is_sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -129,18 +130,20 @@ def _tags(tags: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _with_sql(known: PostgresEvidence, sql: SqlFacts) -> PostgresEvidence:
+    """Patroni asks its own PostgreSQL for the timeline, and is believed where we could not."""
+    timeline = sql.timeline if sql.timeline_is_sure else known.timeline
     return replace(
         known,
         source="sql",
         running=True,
         in_recovery=sql.in_recovery,
-        timeline=sql.timeline,
+        timeline=timeline or sql.timeline,
         lsn=sql.lsn,
-        lsn_is_exact=sql.lsn is not None,
+        lsn_is_exact=sql.lsn is not None and timeline is not None,
         system_identifier=sql.system_identifier,
         sync_standby_names=sql.sync_standby_names,
         sync_standbys=sql.sync_standbys,
-        timeline_history=sql.history,
+        timeline_history=sql.history if timeline == sql.timeline else (),
     )
 
 

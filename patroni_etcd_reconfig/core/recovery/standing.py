@@ -86,10 +86,11 @@ def is_behind(one: PostgresEvidence, other: PostgresEvidence) -> bool:
 def may_be_ahead(one: PostgresEvidence, best: PostgresEvidence) -> bool:
     """True when a lower bound is all that is known of a node, so that it can have more than the best.
 
-    One that runs says where it is, be it through its Patroni; without a primary it gets no further. A
-    former primary of an earlier timeline can't be ahead: it never followed the later one.
+    Patroni tells of a PostgreSQL that runs what that says itself (patroni/api.py), which gets no further
+    without a primary. A former primary of an earlier timeline never followed the later one.
     """
-    if one.lsn_is_exact or one.running or one.name == best.name:
+    through_patroni = one.running is True and one.source == "rest"
+    if one.lsn_is_exact or through_patroni or one.name == best.name:
         return False
     if one.timeline == best.timeline:
         return best.in_recovery is not False

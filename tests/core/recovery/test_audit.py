@@ -10,7 +10,7 @@ from patroni_etcd_reconfig.core.findings import Severity, blockers
 from patroni_etcd_reconfig.core.patroni_keys import ScopeKeys
 from patroni_etcd_reconfig.core.recovery.audit import Audit, audit
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
-from patroni_etcd_reconfig.core.recovery.model import ScopePlan
+from patroni_etcd_reconfig.core.recovery.model import Candidate, ScopePlan
 from tests.core.recovery.builders import (
     NAMESPACE,
     SYSID,
@@ -223,6 +223,12 @@ class TestDoubts:
         told = standby("pg3", 4_000, source="rest", lsn_is_exact=False)
         assert not blockers(audited(keys("pg2"), plan_for("pg2"), standby("pg2"), told).findings)
 
+    def test_a_standby_that_runs_and_whose_timeline_is_not_sure_can_be(self) -> None:
+        told = standby("pg3", 4_000, 1, lsn_is_exact=False)
+        done = audited(keys("pg2"), plan_for("pg2"), standby("pg2"), told)
+        assert codes(done) == {"PG_POSITION_UNSURE"}
+        assert "is down" not in done.findings[-1].detail
+
     def test_a_former_primary_of_an_earlier_timeline_can_not(self) -> None:
         done = audited(keys("pg1"), plan_for("pg2"), standby("pg2"), crashed("pg1", 9_000, 1))
         assert not blockers(done.findings)
@@ -265,6 +271,14 @@ class TestDoubts:
         assert codes(audited(keys("pg1"), plan_for("pg1"), primary("pg1"), silent("pg2"))) == {"PG_NOT_ASKED"}
         running = primary("pg1", failsafe_active=True)
         assert not blockers(audited(keys("pg1"), plan_for("pg1"), running, silent("pg2")).findings)
+
+    def test_a_node_that_was_asked_when_the_plan_was_made_need_not_answer_again(self) -> None:
+        plan = plan_for("pg2", candidates=(Candidate("pg2", 2, 5_000, 0), Candidate("pg1", 1, 900, None)))
+        assert not blockers(audited(keys("pg1"), plan, standby("pg2"), silent("pg1")).findings)
+        never = plan_for(
+            "pg2", candidates=(Candidate("pg2", 2, 5_000, 0), Candidate("pg1", None, None, None))
+        )
+        assert codes(audited(keys("pg1"), never, standby("pg2"), silent("pg1"))) == {"PG_NOT_ASKED"}
 
     def test_a_choice_passes_what_is_a_matter_of_evidence_and_says_so(self) -> None:
         nodes = standby("pg2", 4_000), standby("pg3"), silent("pg9")
