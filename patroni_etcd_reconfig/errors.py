@@ -47,6 +47,13 @@ class StepFailedError(ReconfigError):
     code = "STEP_FAILED"
 
 
+class MembershipError(ReconfigError):
+    """A member is not (any more) the one the plan names."""
+
+    exit_code = ExitCode.STEP_FAILED
+    code = "MEMBER_MISMATCH"
+
+
 class NodeControlError(StepFailedError):
     """A node's service, configuration or data dir could not be handled."""
 

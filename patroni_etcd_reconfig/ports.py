@@ -83,6 +83,9 @@ class EtcdApi(Protocol):
     def remove_member(self, member_id: int) -> None:
         """Remove a member by id; sent once."""
 
+    def update_member(self, member_id: int, peer_urls: tuple[str, ...]) -> None:
+        """Change a member's peer URLs in the list; sent once. Never on a learner (etcd issue 21694)."""
+
     def promote_member(self, member_id: int) -> None:
         """Promote a learner; sent once."""
 

@@ -84,6 +84,14 @@ class Cluster:
         self.at[client_url(name)] = Process(member.id, lag=lag, connected_since=now)
         return self.at[client_url(name)]
 
+    def restart(self, member_id: int, name: str, client_urls: tuple[str, ...], *, lag: int = 0) -> Process:
+        """Start a member that has its data: it publishes itself again, perhaps elsewhere."""
+        self.members[member_id] = replace(self.members[member_id], name=name, client_urls=client_urls)
+        self.at = {url: p for url, p in self.at.items() if p.member_id != member_id}
+        started = Process(member_id, lag=lag, connected_since=self.clock.monotonic())
+        self.at[client_urls[0]] = started
+        return started
+
     def called(self, name: str) -> int:
         """Tell how often a call was made."""
         return sum(call == name for call, _ in self.calls)

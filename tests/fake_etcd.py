@@ -125,6 +125,16 @@ class FakeMember:
 
         self._call("remove_member", act)
 
+    def update_member(self, member_id: int, peer_urls: tuple[str, ...]) -> None:
+        def act(me: Process) -> None:
+            members = self.etcd.members
+            self._refuse(member_id not in members, MemberNotFoundError, "member not found")
+            taken = {url for m in members.values() if m.id != member_id for url in m.peer_urls}
+            self._refuse(bool(taken & set(peer_urls)), PeerUrlExistsError, "Peer URLs already exists")
+            members[member_id] = replace(members[member_id], peer_urls=peer_urls)
+
+        self._call("update_member", act)
+
     def promote_member(self, member_id: int) -> None:
         def act(me: Process) -> None:
             member, index = self.etcd.members.get(member_id), self.etcd.revision + self.etcd.extra_entries

@@ -133,6 +133,10 @@ class EtcdClient:
         """Remove a member by id; sent once."""
         self._call("cluster/member/remove", {"ID": str(member_id)}, _nothing)
 
+    def update_member(self, member_id: int, peer_urls: tuple[str, ...]) -> None:
+        """Change a member's peer URLs in the list; sent once. Never on a learner (etcd issue 21694)."""
+        self._call("cluster/member/update", {"ID": str(member_id), "peerURLs": list(peer_urls)}, _nothing)
+
     def promote_member(self, member_id: int) -> None:
         """Promote a learner; sent once."""
         self._call("cluster/member/promote", {"ID": str(member_id)}, _nothing)

@@ -90,6 +90,8 @@ class LocalNode:
             data_is_mount=any(_is_mount(path) for path in self._directories()),
             config_problem=self._config_problem(),
             set_aside=_set_aside(Path(self.config.data_dir)),
+            peer_urls=self.peer_urls,
+            client_urls=self.client_urls,
         )
 
     def stop(self) -> None:

@@ -35,7 +35,8 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
     record = choose(find_unfinished(app.state_dir, wiring.mirror, seen.etcd.cluster_id), operation_id)
     if record is None:
         return show_nothing(app, "Nothing to abort.")
-    change = record.turned or abort_of(seen.etcd, record.change)
+    kinds = frozenset(step.name for step in record.steps)
+    change = record.turned or abort_of(seen.etcd, record.change, kinds)
     seen = replace(seen, progress=record.progress)
     click.echo(show_plan(make_plan(seen, change), seen), err=True)
     for line in what_stays(seen.etcd, record.change):

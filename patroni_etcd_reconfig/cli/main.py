@@ -32,6 +32,7 @@ COMMANDS = {
     "plan": (f"{_CLI}.planfile:command", "Show what apply would do, and write it to a file."),
     "apply": (f"{_CLI}.membership:apply", "Make the membership equal to the inventory."),
     "restart": (f"{_CLI}.service:restart", "Restart members one by one, the leader last."),
+    "update-urls": (f"{_CLI}.relocation:update_urls", "Give a member other peer or client URLs."),
     "move-leader": (f"{_CLI}.service:move_leader", "Move raft leadership to another voter."),
     "snapshot": (f"{_CLI}.snapshot:command", "Save a snapshot, whole and verified."),
     "hosts": (f"{_CLI}.hosts:command", "What each Patroni's etcd list means at its next start."),

@@ -19,6 +19,8 @@ from patroni_etcd_reconfig.engine.lock import Lock
 from patroni_etcd_reconfig.engine.loop import Reporter
 from patroni_etcd_reconfig.engine.mirror import Mirror
 from patroni_etcd_reconfig.engine.operation import Operation
+from patroni_etcd_reconfig.engine.relocating import Relocating
+from patroni_etcd_reconfig.engine.returning import Returning
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.sentinel import Sentinel
 from patroni_etcd_reconfig.engine.shield import Shielding
@@ -139,5 +141,13 @@ class Wiring:
             verification=verification,
             joining=joining,
             shielding=shielding,
+            relocating=Relocating(
+                self.roster,
+                self.nodes,
+                Returning(self.nodes, policy, clock, links),
+                operation_id,
+                policy.step_timeout,
+                self._still_ours,
+            ),
             still_ours=self._still_ours,
         )

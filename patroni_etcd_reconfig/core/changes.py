@@ -36,6 +36,31 @@ class MemberRef:
 
 
 @dataclass(frozen=True)
+class Relocation:
+    """Where a member that stays the same member is to be: its name, URLs, and the node with its data.
+
+    `target` is the node that its data moves to: a name of the inventory, or `NAME:DIRECTORY` for another
+    directory of the same node; empty = the data stays where it is.
+    """
+
+    member: MemberRef  # as it was when the change was asked for
+    seat: Seat  # its name and peer URLs afterwards
+    client_urls: tuple[str, ...]  # afterwards
+    former_client_urls: tuple[str, ...]
+    target: str = ""
+
+    @property
+    def keeps_peer_urls(self) -> bool:
+        """Tell whether the peer URLs stay: their order means nothing."""
+        return set(self.seat.peer_urls) == set(self.member.peer_urls)
+
+    def undone(self) -> Relocation:
+        """Return the way back to the URLs of before."""
+        new = MemberRef(self.member.id, self.seat.name, self.seat.peer_urls)
+        return Relocation(new, self.member.seat, self.former_client_urls, self.client_urls)
+
+
+@dataclass(frozen=True)
 class Reshape:
     """Change who is a member: victims go, joiners' seats are filled by new voters, others stay.
 
@@ -55,6 +80,7 @@ class Reshape:
         None  # filled before any healthy victim goes; a joiner's seat, or free again at the end
     )
     shield: bool = False  # turn failsafe_mode on where it is off, for the time of the operation
+    relocations: tuple[Relocation, ...] = ()  # of the others: to be elsewhere, as the members they are
 
     @property
     def size_before(self) -> int:
@@ -87,7 +113,9 @@ class Reshape:
     @property
     def subjects(self) -> tuple[str, ...]:
         """Return the names of all nodes that are touched, each once."""
-        refs = (*self.victims, *self.restarts, *((self.stepping_down,) if self.stepping_down else ()))
+        moved = (relocation.member for relocation in self.relocations)
+        refs = (*self.victims, *self.restarts, *moved)
+        refs = (*refs, *((self.stepping_down,) if self.stepping_down else ()))
         names = [*(ref.name for ref in refs), *(seat.name for seat in self.seats)]
         return tuple(dict.fromkeys(names))
 
@@ -187,12 +215,28 @@ def leader_move(etcd: EtcdView, name: str | None) -> Reshape:
     return replace(_reshape("move-leader", etcd, (), ()), stepping_down=leader, successor=successor)
 
 
-def abort_of(etcd: EtcdView, begun: Reshape) -> Reshape:
-    """Return what brings a begun change to a safe end: its half-joined learners are removed again."""
+def relocation_of(
+    etcd: EtcdView, name: str, peer_urls: tuple[str, ...], client_urls: tuple[str, ...]
+) -> Reshape:
+    """Return the change of a member's URLs; those that are not given stay."""
+    member = find_member(etcd, name).member
+    seat = Seat(member.name, tuple(sorted(peer_urls)) or member.peer_urls)
+    wanted = tuple(sorted(client_urls)) or member.client_urls
+    moved = Relocation(reference(member), seat, wanted, member.client_urls)
+    return replace(_reshape("update-urls", etcd, (), ()), relocations=(moved,))
+
+
+def abort_of(etcd: EtcdView, begun: Reshape, steps: frozenset[str] = frozenset()) -> Reshape:
+    """Return what brings a begun change to a safe end; `steps` are the kinds of steps that were begun.
+
+    Half-joined learners are removed again, and a member whose URLs were about to change gets its old ones.
+    """
     before = {ref.id for ref in (*begun.victims, *begun.others)}
     seated = [(view, _seat_in(begun, view)) for view in etcd.learners if view.id not in before]
     half = [MemberRef(view.id, seat.name, view.member.peer_urls) for view, seat in seated if seat]
-    return _reshape("abort", etcd, tuple(half), ())
+    change = _reshape("abort", etcd, tuple(half), ())
+    halfway = steps & {"UpdatePeerUrls", "ReaddressMember"}
+    return replace(change, relocations=tuple(r.undone() for r in begun.relocations) if halfway else ())
 
 
 def _seat_in(change: Reshape, view: MemberView) -> Seat | None:

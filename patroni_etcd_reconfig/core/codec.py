@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from patroni_etcd_reconfig.core.changes import Change, MemberRef, Reshape, Seat
+from patroni_etcd_reconfig.core.changes import Change, MemberRef, Relocation, Reshape, Seat
 from patroni_etcd_reconfig.core.model import format_id
 from patroni_etcd_reconfig.core.steps import Shield, Step
 
@@ -40,6 +40,7 @@ def encode_change(change: Change) -> dict[str, Any]:
         "restarts": [_encode_ref(asdict(ref)) for ref in change.restarts],
         "stepping_down": _encode_ref(asdict(change.stepping_down)) if change.stepping_down else None,
         "successor": _encode_ref(asdict(change.successor)) if change.successor else None,
+        "relocations": [_encode_ref(asdict(relocation)) for relocation in change.relocations],
     }
 
 
@@ -57,34 +58,40 @@ def decode_change(data: Mapping[str, Any]) -> Change:
         _seat(data["successor"]) if data["successor"] else None,
         spare=_seat(data["spare"]) if data.get("spare") else None,
         shield=bool(data.get("shield")),
+        relocations=tuple(_relocation(item) for item in data.get("relocations", ())),
     )
 
 
-def _encode_ref(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if value is None:
-        return None
-    return {
-        key: format_id(item) if key == "id" else list(item) if isinstance(item, tuple) else item
-        for key, item in value.items()
-    }
-
-
 def _encode(value: Any) -> Any:
-    return [_encode(item) for item in value] if isinstance(value, (tuple, list)) else _encode_ref(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return _encode_ref(value) if isinstance(value, dict) else value
+
+
+def _encode_ref(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: format_id(item) if key == "id" else _encode(item) for key, item in value.items()}
 
 
 def _decode(value: Any) -> Any:
-    return tuple(_shield(item) for item in value) if isinstance(value, list) else _decode_ref(value)
+    if isinstance(value, list):
+        return tuple(_decode(item) for item in value)
+    if isinstance(value, dict):
+        return _shield(value) if "scope" in value else _member(value) if "id" in value else _seat(value)
+    return value
 
 
 def _shield(value: Mapping[str, Any]) -> Shield:
     return Shield(str(value["scope"]), str(value["before"]))
 
 
-def _decode_ref(value: Mapping[str, Any] | None) -> MemberRef | Seat | None:
-    if value is None:
-        return None
-    return _member(value) if "id" in value else _seat(value)
+def _relocation(value: Mapping[str, Any]) -> Relocation:
+    return Relocation(
+        _member(value["member"]),
+        _seat(value["seat"]),
+        tuple(value["client_urls"]),
+        tuple(value["former_client_urls"]),
+        str(value["target"]),
+    )
 
 
 def _seat(value: Mapping[str, Any]) -> Seat:

@@ -17,14 +17,17 @@ from patroni_etcd_reconfig.core.model import (
 )
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import quorum, survives_without
+from patroni_etcd_reconfig.core.relocation_checks import check_identities, check_learners
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     PromoteLearner,
+    ReaddressMember,
     RemoveMember,
     RestartMember,
     SetDataAside,
     StartMember,
     Step,
+    UpdatePeerUrls,
     subject,
     touches_etcd,
     worst_write_gap,
@@ -47,6 +50,7 @@ def _reasons(seen: Observation, step: Step, change: Change, policy: Policy) -> I
     yield from check_quorum(seen.etcd)
     yield from _check_membership(seen.etcd, change)
     yield from check_alarms(seen.etcd)
+    yield from check_learners(seen.etcd, change)
     yield from _check_effect(seen, step)
     yield from _check_node(seen, step, change)
     for cluster in seen.patroni:
@@ -86,6 +90,7 @@ def check_plan_fits(etcd: EtcdView, change: Change) -> tuple[Finding, ...]:
 
 def _check_membership(etcd: EtcdView, change: Change) -> Iterator[Finding]:
     """Every member must be one the operation began with, or a new one on a joiner's seat."""
+    yield from check_identities(etcd, change)
     known = {ref.id for ref in (*change.victims, *change.others)}
     seats = {url for seat in change.seats for url in seat.peer_urls}
     for view in etcd.members:
@@ -127,7 +132,7 @@ def _check_effect(seen: Observation, step: Step) -> Iterator[Finding]:
     """What the step itself must find: laws 2 and 3, and a learner that may be promoted."""
     if isinstance(step, RemoveMember):
         yield from _check_removal(seen.etcd, step.member)
-    elif isinstance(step, RestartMember):
+    elif isinstance(step, (RestartMember, UpdatePeerUrls, ReaddressMember)):
         yield from _check_restart(seen.etcd, step.member)
     elif isinstance(step, PromoteLearner):
         view = seen.etcd.by_peer_urls(step.seat.peer_urls)
@@ -184,10 +189,13 @@ def _check_leader(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
         )
 
 
+ON_A_NODE = (RestartMember, UpdatePeerUrls, ReaddressMember, SetDataAside, AddLearner, StartMember)
+
+
 def _check_node(seen: Observation, step: Step, change: Change) -> Iterator[Finding]:
     """A member that comes back on its seat needs a node that can be controlled before it is removed."""
     successor = change.successor_of(step.member) if isinstance(step, RemoveMember) else None
-    if not (successor or isinstance(step, (RestartMember, SetDataAside, AddLearner, StartMember))):
+    if not (successor or isinstance(step, ON_A_NODE)):
         return
     name = successor.name if successor else subject(step)
     problem = node_problem(seen.nodes.get(name))

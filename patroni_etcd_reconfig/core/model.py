@@ -239,6 +239,8 @@ class NodeView:
     data_is_mount: bool = False
     config_problem: str = ""
     set_aside: tuple[str, ...] = ()  # directories beside it that an operation set aside, the newest first
+    peer_urls: tuple[str, ...] = ()  # that the inventory gives; empty = those of the running member
+    client_urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from patroni_etcd_reconfig.core.gates import (
     check_budget,
     check_calm,
     check_quorum,
+    node_problem,
 )
 from patroni_etcd_reconfig.core.hazards import check_hazards, parse_version
 from patroni_etcd_reconfig.core.model import EtcdView, Health, Observation, format_id
@@ -18,6 +19,13 @@ from patroni_etcd_reconfig.core.node_checks import check_departing, check_node, 
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import failure_tolerance, quorum
+from patroni_etcd_reconfig.core.relocation_checks import (
+    check_hosts,
+    check_hosts_after,
+    check_identities,
+    check_inventory_after,
+    check_learners,
+)
 from patroni_etcd_reconfig.core.steps import worst_write_gap
 from patroni_etcd_reconfig.core.zombies import check_set_aside, check_zombies
 
@@ -74,7 +82,7 @@ def _state(seen: Observation, policy: Policy) -> Iterator[Finding]:
     yield from check_hazards(seen.etcd)
     yield from _check_quota(seen.etcd)
     yield from _check_patroni(seen, policy)
-    yield from _check_hosts(seen)
+    yield from check_hosts(seen.etcd, seen)
 
 
 def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Finding]:
@@ -91,7 +99,21 @@ def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Fi
         yield from check_node(seen, seat, change, policy)
     for victim in change.victims:
         yield from check_departing(seen, victim, change)
+    yield from _check_relocations(seen, change)
     yield from _check_snapshot_space(seen, policy)
+
+
+def _check_relocations(seen: Observation, change: Change) -> Iterator[Finding]:
+    yield from check_identities(seen.etcd, change)
+    yield from check_learners(seen.etcd, change)
+    yield from check_hosts_after(seen, change)
+    yield from check_inventory_after(seen, change)
+    for to in change.relocations:
+        problem = node_problem(seen.nodes.get(to.member.name))
+        if problem:
+            yield blocker(
+                "NODE_CONTROL", to.member.name, problem, "correct the node's entry in the inventory (-i)"
+            )
 
 
 def _check_members(etcd: EtcdView, exempt: frozenset[int]) -> Iterator[Finding]:
@@ -236,28 +258,6 @@ def _check_patroni(seen: Observation, policy: Policy) -> Iterator[Finding]:
             "no Patroni cluster was found under the namespace",
             "check `namespace` in the Patroni file if you expected one",
         )
-
-
-def _check_hosts(seen: Observation) -> Iterator[Finding]:
-    """Patroni reads its host list only at its start: then one of them must still be a member."""
-    live = {url.split("://", 1)[-1] for view in seen.etcd.members for url in view.member.client_urls}
-    for hosts in seen.patroni_hosts:
-        good = live & set(hosts.endpoints)
-        if not good:
-            yield blocker(
-                "HOSTS_STALE",
-                hosts.source,
-                f"none of its etcd hosts ({', '.join(hosts.endpoints)}) is a member",
-                f"list the members there: {', '.join(sorted(live))}",
-            )
-        elif len(good) == 1 and len(seen.etcd.voters) > 1:
-            yield warning(
-                "HOSTS_SINGLE",
-                hosts.source,
-                f"only {next(iter(good))} of its etcd hosts is a member: "
-                "Patroni can't start when that one is down",
-                f"list the members there: {', '.join(sorted(live))}",
-            )
 
 
 def _check_snapshot_space(seen: Observation, policy: Policy) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ def _remains(etcd: EtcdView, begun: Change) -> Iterator[str]:
     for seat in begun.joiners:
         if seat not in successors and not _votes(etcd, seat):
             yield f"{seat.name} is not added; to add it: patronictl-etcd add {seat.name}"
+    for to in begun.relocations:
+        yield f"{to.member.name} keeps its id and its data, and the URLs of before unless all was done"
     if begun.stand_in and _votes(etcd, begun.stand_in):
         name = begun.stand_in.name
         yield f"the spare {name} stays a member; to free it: patronictl-etcd remove {name}"

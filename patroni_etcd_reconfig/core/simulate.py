@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 from patroni_etcd_reconfig.core.changes import Seat
 from patroni_etcd_reconfig.core.model import (
@@ -21,6 +22,7 @@ from patroni_etcd_reconfig.core.steps import (
     LowerShield,
     PromoteLearner,
     RaiseShield,
+    ReaddressMember,
     RemoveMember,
     RestartMember,
     SaveSnapshot,
@@ -28,6 +30,7 @@ from patroni_etcd_reconfig.core.steps import (
     StartMember,
     Step,
     TransferLeadership,
+    UpdatePeerUrls,
     Verify,
 )
 
@@ -43,8 +46,12 @@ def apply_step(seen: Observation, step: Step) -> Observation:
         target = wanted or best_transferee(seen.etcd, step.source.id)
         return replace(seen, etcd=replace(seen.etcd, leader_id=target.id if target else None))
     if isinstance(step, RestartMember):
-        restarted = seen.progress.restarted | {step.member.id}
-        return replace(seen, progress=replace(seen.progress, restarted=restarted))
+        return _restarted(seen, step.member.id)
+    if isinstance(step, UpdatePeerUrls):
+        return _with_member(seen, step.member.id, peer_urls=step.peer_urls)
+    if isinstance(step, ReaddressMember):
+        published = {"name": step.seat.name, "client_urls": step.client_urls}
+        return _restarted(_with_member(seen, step.member.id, **published), step.member.id)
     if isinstance(step, SetDataAside):
         return _with_node(seen, step.seat.name, active=False, data=None)
     return _change_members(seen, step)
@@ -77,6 +84,22 @@ def best_transferee(etcd: EtcdView, source: int | None) -> MemberView | None:
 
 def _applied(view: MemberView) -> int:
     return view.status.raft_applied_index if view.status else 0
+
+
+def _restarted(seen: Observation, member_id: int) -> Observation:
+    restarted = seen.progress.restarted | {member_id}
+    return replace(seen, progress=replace(seen.progress, restarted=restarted))
+
+
+def _with_member(seen: Observation, member_id: int, **facts: Any) -> Observation:
+    """Return the observation with other facts about one member in the list."""
+    return _with_members(
+        seen,
+        tuple(
+            replace(view, member=replace(view.member, **facts)) if view.id == member_id else view
+            for view in seen.etcd.members
+        ),
+    )
 
 
 def _note(seen: Observation, step: SaveSnapshot | AwaitSettled | Verify) -> Observation:

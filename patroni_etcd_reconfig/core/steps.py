@@ -60,6 +60,24 @@ class RestartMember:
 
 
 @dataclass(frozen=True)
+class UpdatePeerUrls:
+    """Tell etcd a member's new peer URLs, by id; the member itself learns of them at its next start."""
+
+    member: MemberRef
+    peer_urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReaddressMember:
+    """Write the member's URLs into its configuration, restart it, and wait until the list shows them."""
+
+    member: MemberRef
+    seat: Seat
+    client_urls: tuple[str, ...]
+    former_client_urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RemoveMember:
     """Remove a voter from the membership, by id."""
 
@@ -106,6 +124,8 @@ Step = (
     | AwaitSettled
     | TransferLeadership
     | RestartMember
+    | UpdatePeerUrls
+    | ReaddressMember
     | RemoveMember
     | SetDataAside
     | AddLearner
@@ -125,7 +145,9 @@ def subject(step: Step) -> str:
         return step.through.name
     if isinstance(step, TransferLeadership):
         return step.source.name
-    return step.member.name if isinstance(step, (RemoveMember, RestartMember)) else step.seat.name
+    if isinstance(step, (RemoveMember, RestartMember, UpdatePeerUrls, ReaddressMember)):
+        return step.member.name
+    return step.seat.name
 
 
 def _scopes(step: RaiseShield | LowerShield) -> str:
@@ -145,8 +167,8 @@ def describe(step: Step) -> str:
     if isinstance(step, TransferLeadership):
         to = f" to {step.target.name}" if step.target else ""
         return f"move leadership off {step.source.name}{to}"
-    if isinstance(step, RestartMember):
-        return f"restart {step.member.name}"
+    if isinstance(step, (RestartMember, UpdatePeerUrls, ReaddressMember)):
+        return _describe_staying(step)
     if isinstance(step, RemoveMember):
         return f"remove {step.member.name} ({step.member.id:x})"
     if isinstance(step, SetDataAside):
@@ -154,6 +176,16 @@ def describe(step: Step) -> str:
     if isinstance(step, AddLearner):
         return f"add {step.seat.name} as a learner"
     return _describe_joining(step)
+
+
+def _describe_staying(step: RestartMember | UpdatePeerUrls | ReaddressMember) -> str:
+    if isinstance(step, RestartMember):
+        return f"restart {step.member.name}"
+    if isinstance(step, UpdatePeerUrls):
+        return f"update the peer URL of {step.member.name} to {', '.join(step.peer_urls)}"
+    if isinstance(step, ReaddressMember):
+        return f"configure and restart {step.member.name} with its URLs"
+    return assert_never(step)
 
 
 def _describe_joining(step: StartMember | PromoteLearner | Verify) -> str:
@@ -164,6 +196,10 @@ def _describe_joining(step: StartMember | PromoteLearner | Verify) -> str:
     if isinstance(step, Verify):
         return "verify the cluster and Patroni"
     return assert_never(step)
+
+
+# Besides those that change the membership: they stop or start an etcd, or change who leads.
+FELT = (TransferLeadership, RestartMember, UpdatePeerUrls, ReaddressMember, StartMember, SetDataAside)
 
 
 def changes_membership(step: Step) -> bool:
@@ -178,9 +214,7 @@ def leaves_traces(step: Step) -> bool:
 
 def touches_etcd(step: Step) -> bool:
     """Tell whether the step can be felt by clients of etcd: those wait for Patroni to be calm (law 4)."""
-    return changes_membership(step) or isinstance(
-        step, (TransferLeadership, RestartMember, StartMember, SetDataAside)
-    )
+    return changes_membership(step) or isinstance(step, FELT)
 
 
 def worst_write_gap(step: Step) -> float:

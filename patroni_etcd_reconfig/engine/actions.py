@@ -25,6 +25,7 @@ from patroni_etcd_reconfig.core.steps import (
     LowerShield,
     PromoteLearner,
     RaiseShield,
+    ReaddressMember,
     RemoveMember,
     RestartMember,
     SaveSnapshot,
@@ -32,10 +33,13 @@ from patroni_etcd_reconfig.core.steps import (
     StartMember,
     Step,
     TransferLeadership,
+    UpdatePeerUrls,
     Verify,
 )
 from patroni_etcd_reconfig.engine.joining import Joining
-from patroni_etcd_reconfig.engine.roster import Roster
+from patroni_etcd_reconfig.engine.relocating import Relocating
+from patroni_etcd_reconfig.engine.returning import HEALTH_INTERVAL
+from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
 from patroni_etcd_reconfig.engine.shield import Shielding
 from patroni_etcd_reconfig.engine.snapshot import save_snapshot
 from patroni_etcd_reconfig.engine.verification import Verification, same_hashes
@@ -43,23 +47,11 @@ from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import (
     EtcdError,
     MemberNotFoundError,
-    ReconfigError,
+    MembershipError,
     StepFailedError,
     UnhealthyClusterError,
 )
-from patroni_etcd_reconfig.observe.etcd import PROBE_READ
 from patroni_etcd_reconfig.ports import Clock, NodeControl
-
-# etcd counts a peer as active once its streams have been up this long (HealthInterval,
-# server/etcdserver/server.go); its strict reconfiguration check refuses changes before that.
-HEALTH_INTERVAL = 5.0
-
-
-class MembershipError(ReconfigError):
-    """A member is not (any more) the one the plan names."""
-
-    exit_code = StepFailedError.exit_code
-    code = "MEMBER_MISMATCH"
 
 
 @dataclass
@@ -78,6 +70,7 @@ class Actions:
     verification: Verification
     joining: Joining
     shielding: Shielding
+    relocating: Relocating
     still_ours: Callable[[], None] = lambda: None  # raises LockedError when the lock may be lost
 
     def act(self, step: Step, seen: Observation) -> Facts:
@@ -93,7 +86,11 @@ class Actions:
         if isinstance(step, SetDataAside):
             return self._set_aside(step.seat)
         if isinstance(step, RestartMember):
-            return self.joining.restart(step.member)
+            return self.relocating.returning.restart(step.member)
+        if isinstance(step, UpdatePeerUrls):
+            return self.relocating.update(step)
+        if isinstance(step, ReaddressMember):
+            return self.relocating.readdress(step)
         return self._act_on_new_member(step)
 
     def _act_on_new_member(
@@ -145,10 +142,10 @@ class Actions:
         def attempt() -> bool:
             if refused:
                 self._recheck_removal(member)
-            present = self._listed()
+            present = listed(self.roster)
             if member.id not in present:
                 return True
-            _must_be(member, present[member.id])
+            must_be(member, present[member.id])
             self.still_ours()
             try:
                 self.roster.leader(self.policy.step_timeout).remove_member(member.id)
@@ -176,7 +173,7 @@ class Actions:
 
     def _add(self, seat: Seat) -> Facts:
         def attempt() -> Member | None:
-            taken = [m for m in self._listed().values() if set(m.peer_urls) & set(seat.peer_urls)]
+            taken = [m for m in listed(self.roster).values() if set(m.peer_urls) & set(seat.peer_urls)]
             if taken:
                 raise MembershipError(
                     f"peer URL {taken[0].peer_urls[0]} is taken by member {format_id(taken[0].id)}",
@@ -213,7 +210,7 @@ class Actions:
         if view.problem:
             raise StepFailedError(f"{seat.name}: {view.problem}", hint="correct the inventory, then resume")
         owner = view.data.member_id if view.data else None
-        if owner is not None and owner in self._listed():
+        if owner is not None and owner in listed(self.roster):
             raise MembershipError(
                 f"the data dir of {seat.name} belongs to {format_id(owner)}, which is a member: left alone",
                 hint="correct data_dir in the inventory, then: patronictl-etcd resume",
@@ -242,19 +239,3 @@ class Actions:
 
         what = f"{seat.name} to be in sync and connected to every voter"
         return wait_until(probe, what=what, seconds=self.policy.step_timeout, clock=self.clock, pause=0.05)
-
-    def _listed(self) -> dict[int, Member]:
-        """Return the members, read from the leader after a linearizable read on it."""
-        leader = self.roster.leader()
-        leader.range(PROBE_READ)
-        return {member.id: member for member in leader.member_list().members}
-
-
-def _must_be(ref: MemberRef, member: Member) -> None:
-    renamed = member.started and member.name != ref.name
-    if renamed or member.peer_urls != ref.peer_urls:
-        raise MembershipError(
-            f"member {format_id(ref.id)} is {member.name} at {', '.join(member.peer_urls)}, "
-            f"the plan says {ref.name} at {', '.join(ref.peer_urls)}",
-            hint="start a new operation from what is there now: patronictl-etcd status",
-        )

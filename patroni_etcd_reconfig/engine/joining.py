@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from patroni_etcd_reconfig.clock import wait_until
-from patroni_etcd_reconfig.core.changes import MemberRef, Seat
+from patroni_etcd_reconfig.core.changes import Seat
 from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, format_id
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import is_linked
+from patroni_etcd_reconfig.engine.returning import lag_of
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import (
@@ -78,27 +79,6 @@ class Joining:
                 f"learner {seat.name} had joined, and did not answer for {self.policy.learner_stall:.0f} s",
                 hint=f"look at the etcd log of {seat.name} and at its machine",
             ) from error
-
-    def restart(self, member: MemberRef) -> Facts:
-        """Stop and start a member; returns once it is healthy, caught up and connected again."""
-        node = self.nodes[member.name]
-        node.stop()
-        node.start()
-        wait_until(
-            lambda: self._is_back(member.id),
-            what=f"{member.name} to be healthy and connected again: look at its etcd log",
-            seconds=self.policy.step_timeout,
-            clock=self.clock,
-            pause=0.03,
-        )
-        return {"restarted": format_id(member.id)}
-
-    def _is_back(self, member_id: int) -> bool:
-        etcd = self.observe_links()
-        view = etcd.by_id(member_id)
-        lag, _ = _lag(etcd, view)
-        near = lag is not None and lag <= self.policy.max_learner_lag
-        return view is not None and near and view.health is Health.HEALTHY and is_linked(etcd, view)
 
     def promote(self, seat: Seat) -> Facts:
         """Promote once the learner answers itself and is close to the leader, twice; wait until it votes."""
@@ -206,7 +186,7 @@ class _Catching:
     def look(self, etcd: EtcdView, seat: Seat, now: float) -> bool:
         """Return True when it may vote; raises LearnerStalledError when it makes no progress any more."""
         view = etcd.by_peer_urls(seat.peer_urls)
-        lag, applied = _lag(etcd, view)
+        lag, applied = lag_of(etcd, view)
         near = lag is not None and lag <= self.policy.max_learner_lag
         linked = view is not None and is_linked(etcd, view)
         self.good = self.good + 1 if near and linked else 0
@@ -284,12 +264,3 @@ def initial_cluster(etcd: EtcdView, seat: Seat) -> str:
     return ",".join(
         f"{view.member.name or seat.name}={url}" for view in etcd.members for url in view.member.peer_urls
     )
-
-
-def _lag(etcd: EtcdView, view: MemberView | None) -> tuple[int | None, int]:
-    """Return how many raft entries a member is behind the leader, and its applied index."""
-    leader = etcd.leader
-    if view is None or view.status is None or leader is None or leader.status is None:
-        return None, -1
-    applied = view.status.raft_applied_index
-    return max(0, leader.status.raft_index - applied), applied

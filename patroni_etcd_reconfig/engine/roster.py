@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from patroni_etcd_reconfig.core.model import EtcdView, MemberView
-from patroni_etcd_reconfig.errors import NoLeaderError, UnreachableError
+from patroni_etcd_reconfig.core.changes import MemberRef, Seat
+from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, format_id
+from patroni_etcd_reconfig.errors import MembershipError, NoLeaderError, UnreachableError
+from patroni_etcd_reconfig.observe.etcd import PROBE_READ
 from patroni_etcd_reconfig.ports import EtcdApi, EtcdConnector
 
 
@@ -46,6 +48,25 @@ class Roster:
     def of(self, view: MemberView, timeout: float | None = None) -> EtcdApi:
         """Return a client of one member, which must have published a client URL."""
         return self._connect(_url(view), timeout or self._timeout)
+
+
+def listed(roster: Roster) -> dict[int, Member]:
+    """Return the members, read from the leader after a linearizable read on it."""
+    leader = roster.leader()
+    leader.range(PROBE_READ)
+    return {member.id: member for member in leader.member_list().members}
+
+
+def must_be(ref: MemberRef, member: Member, *seats: Seat) -> None:
+    """Raise MembershipError unless a member has the name and URLs of the plan, or of one of the seats."""
+    allowed = (ref.seat, *seats)
+    renamed = member.started and member.name not in {seat.name for seat in allowed}
+    if renamed or set(member.peer_urls) not in [set(seat.peer_urls) for seat in allowed]:
+        raise MembershipError(
+            f"member {format_id(ref.id)} is {member.name} at {', '.join(member.peer_urls)}, "
+            f"the plan says {ref.name} at {', '.join(ref.peer_urls)}",
+            hint="start a new operation from what is there now: patronictl-etcd status",
+        )
 
 
 def _url(view: MemberView) -> str:

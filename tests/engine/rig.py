@@ -19,6 +19,8 @@ from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.steps import Step
 from patroni_etcd_reconfig.engine.actions import Actions
 from patroni_etcd_reconfig.engine.joining import Joining
+from patroni_etcd_reconfig.engine.relocating import Relocating
+from patroni_etcd_reconfig.engine.returning import Returning
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.shield import Shielding
 from patroni_etcd_reconfig.engine.verification import Verification
@@ -26,7 +28,7 @@ from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import NodeControlError
 from patroni_etcd_reconfig.observe.etcd import EtcdObserver
 from tests.core.builders import IDS, node
-from tests.fake_etcd import FakeEtcd, client_url, peer_url
+from tests.fake_etcd import FakeEtcd, Process, client_url, peer_url
 
 from .fakes import FakeClock
 
@@ -73,6 +75,9 @@ class FakeNode:
     def stop(self) -> None:
         self.stops += 1
         self.view = replace(self.view, service_active=False)
+        for process in self.etcd.at.values():
+            if self.view.data and process.member_id == self.view.data.member_id:
+                process.up = False
         if client_url(self.name) in self.etcd.at:
             self.etcd.process(self.name).up = False
 
@@ -81,9 +86,17 @@ class FakeNode:
         if self.starts <= self.exits and self.complains:
             raise NodeControlError(f"{self.name}: the start command: exit code 1")
         if self.starts > self.exits:
-            started = self.etcd.start(self.name, lag=self.lag)
-            data = DataDir(self.etcd.cluster_id, started.member_id)
+            data = DataDir(self.etcd.cluster_id, self._run().member_id)
             self.view = replace(self.view, service_active=True, data_present=True, data=data)
+
+    def _run(self) -> Process:
+        """With the data of a member it is that member, where its configuration says; else the seat's."""
+        member = self.etcd.members.get(self.view.data.member_id) if self.view.data else None
+        if member is None:
+            return self.etcd.start(self.name, lag=self.lag)
+        written = self.written.get("advertise-client-urls", "")
+        urls = tuple(written.split(",")) if written else member.client_urls
+        return self.etcd.restart(member.id, self.name, urls, lag=self.lag)
 
     def set_data_aside(self, label: str) -> tuple[str, ...]:
         self.aside.append(label)
@@ -127,6 +140,13 @@ class Rig:
             verification=self.verification,
             joining=self.joining,
             shielding=self.shielding,
+            relocating=Relocating(
+                self.roster,
+                self.nodes,
+                Returning(self.nodes, self.policy, self.clock, self.look_at_links),
+                OPERATION,
+                self.policy.step_timeout,
+            ),
         )
         self.look()
 

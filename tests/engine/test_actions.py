@@ -23,7 +23,6 @@ from patroni_etcd_reconfig.core.steps import (
     TransferLeadership,
     Verify,
 )
-from patroni_etcd_reconfig.engine.actions import MembershipError
 from patroni_etcd_reconfig.engine.joining import MAX_STARTS
 from patroni_etcd_reconfig.errors import (
     EtcdTimeoutError,
@@ -31,6 +30,7 @@ from patroni_etcd_reconfig.errors import (
     LearnerNotReadyError,
     LearnerStalledError,
     MemberNotFoundError,
+    MembershipError,
     NodeControlError,
     NotEnoughStartedError,
     StepFailedError,

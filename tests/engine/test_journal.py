@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from patroni_etcd_reconfig.core.changes import Seat, leader_move, restart_of
+from patroni_etcd_reconfig.core.changes import Seat, leader_move, relocation_of, restart_of
 from patroni_etcd_reconfig.core.codec import (
     STEP_TYPES,
     decode_change,
@@ -40,12 +40,14 @@ def test_every_step_and_change_survives_the_journal() -> None:
     restart, move = restart_of(cluster, ()), leader_move(cluster, "b")
     shielded = replace(CHANGE, shield=True, spare=Seat("d", ("http://d:2380",), ("http://d:2379",)))
     off = patroni(failsafe_mode=False, failsafe_setting="false")
-    steps = [*STEPS, *make_plan(seen(cluster), restart).steps, *make_plan(seen(cluster), move).steps]
+    urls = relocation_of(cluster, "b", ("http://x:1",), ("http://x:2",))
+    changes = (restart, move, urls)
+    steps = [*STEPS, *(step for change in changes for step in make_plan(seen(cluster), change).steps)]
     steps += make_plan(seen(cluster, off), shielded).steps
     assert {type(step).__name__ for step in steps} == set(STEP_TYPES)
     for step in steps:
         assert decode_step(json.loads(json.dumps(encode_step(step)))) == step
-    for change in (CHANGE, restart, move, shielded):
+    for change in (CHANGE, shielded, *changes):
         assert decode_change(json.loads(json.dumps(encode_change(change)))) == change
 
 

@@ -15,6 +15,7 @@ from patroni_etcd_reconfig.core.model import Member
 from patroni_etcd_reconfig.core.steps import Step
 from patroni_etcd_reconfig.lab.etcd_only import start_members
 from tests.integration.etcd_servers import wait_until
+from tests.integration.kills import SCENARIOS
 from tests.integration.tool import Tool, tool_on, wait_for_line
 
 pytestmark = pytest.mark.etcd
@@ -117,6 +118,7 @@ STEP_LINES = {
 
 def test_every_kind_of_step_is_killed_in_some_test() -> None:
     elsewhere = {"RestartMember", "RaiseShield", "LowerShield"}  # test_membership.py, e2e/test_shield.py
+    elsewhere |= {kind for scenario in SCENARIOS for kind in scenario.lines}
     assert set(STEP_LINES) | elsewhere == {kind.__name__ for kind in Step.__args__}
 
 

@@ -216,6 +216,22 @@ def a_learner_is_added_promoted_and_removed(place: Place) -> Iterator[Any]:
     yield len(etcd.member_list().members)
 
 
+def peer_urls_change_in_the_list_at_once(place: Place) -> Iterator[Any]:
+    etcd = place.client(leading(place))
+    follower = (leading(place) + 1) % 3
+    own = place.client(follower).status().member_id
+    yield outcome(lambda: etcd.update_member(12345, (place.peer_url(6),)))
+    yield outcome(lambda: etcd.update_member(own, (place.peer_url(leading(place)),)))
+    yield outcome(lambda: etcd.update_member(own, (place.peer_url(6),)))
+    yield outcome(lambda: etcd.update_member(own, (place.peer_url(6),)))
+    place.client(follower).range("/x")  # a linearizable read: the list below is not older
+    listed = place.client(follower).member_list().members
+    yield [m.peer_urls == (place.peer_url(6),) for m in listed if m.id == own]
+    yield [m.is_learner for m in listed if m.id == own]
+    yield outcome(lambda: etcd.update_member(own, (place.peer_url(follower),)))
+    yield len(etcd.member_list().members)
+
+
 def a_snapshot_comes_with_its_digest(place: Place) -> Iterator[Any]:
     sink = io.BytesIO()
     info = place.client(1).snapshot(sink)
@@ -231,6 +247,7 @@ SCRIPTS = (
     leadership_moves_when_the_leader_is_asked,
     members_that_do_not_fit_are_refused,
     a_learner_is_added_promoted_and_removed,
+    peer_urls_change_in_the_list_at_once,
     a_snapshot_comes_with_its_digest,
 )
 

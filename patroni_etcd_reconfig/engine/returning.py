@@ -1,0 +1,86 @@
+"""How a member that was stopped comes back: started, and waited for until it is as good as before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from patroni_etcd_reconfig.clock import wait_until
+from patroni_etcd_reconfig.core.changes import MemberRef
+from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, format_id
+from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.quorum import is_linked
+from patroni_etcd_reconfig.engine.world import Facts
+from patroni_etcd_reconfig.ports import Clock, NodeControl
+
+# etcd counts a peer as active once its streams have been up this long (HealthInterval,
+# server/etcdserver/server.go); its strict reconfiguration check refuses changes before that.
+HEALTH_INTERVAL = 5.0
+
+
+@dataclass
+class Returning:
+    """Restarts members with the data they have."""
+
+    nodes: Mapping[str, NodeControl]
+    policy: Policy
+    clock: Clock
+    observe_links: Callable[[], EtcdView]  # a look at etcd with the members' peer connections
+
+    def restart(self, member: MemberRef) -> Facts:
+        """Stop and start a member; returns once it is healthy, caught up and connected again."""
+        node = self.nodes[member.name]
+        node.stop()
+        node.start()
+        self.await_back(member, "look at its etcd log")
+        return {"restarted": format_id(member.id)}
+
+    def await_back(
+        self,
+        member: MemberRef,
+        advice: str,
+        also: Callable[[MemberView], bool] = bool,
+        hold: float = 0.0,
+    ) -> None:
+        """Return once the member is healthy, caught up, connected both ways, and as `also` wants it.
+
+        `hold`: for so many seconds, at every look.
+        """
+        held = _Held(hold)
+        wait_until(
+            lambda: held.look(self._is_back(member.id, also), self.clock.monotonic()),
+            what=f"{member.name} to be healthy and connected again: {advice}",
+            seconds=self.policy.step_timeout + hold,
+            clock=self.clock,
+            pause=0.03,
+        )
+
+    def _is_back(self, member_id: int, also: Callable[[MemberView], bool]) -> bool:
+        etcd = self.observe_links()
+        view = etcd.by_id(member_id)
+        lag, _ = lag_of(etcd, view)
+        near = lag is not None and lag <= self.policy.max_learner_lag
+        sound = view is not None and near and view.health is Health.HEALTHY and is_linked(etcd, view)
+        return sound and view is not None and also(view)
+
+
+@dataclass
+class _Held:
+    """Tells whether something was true at every look for so many seconds."""
+
+    seconds: float
+    since: float | None = None
+
+    def look(self, true: bool, now: float) -> bool:
+        """Take one look."""
+        self.since = (now if self.since is None else self.since) if true else None
+        return self.since is not None and now - self.since >= self.seconds
+
+
+def lag_of(etcd: EtcdView, view: MemberView | None) -> tuple[int | None, int]:
+    """Return how many raft entries a member is behind the leader, and its applied index."""
+    leader = etcd.leader
+    if view is None or view.status is None or leader is None or leader.status is None:
+        return None, -1
+    applied = view.status.raft_applied_index
+    return max(0, leader.status.raft_index - applied), applied

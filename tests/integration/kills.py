@@ -1,0 +1,44 @@
+"""Kill the tool right before or right after a step acts, and let it be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.integration.tool import Outcome, Tool
+
+ACCEPT = ("--accept", "HAZARD_CORRUPTION")  # old versions that the tests run on
+SUFFIXES = (" ...", ": done")  # what the line of a step ends with before it acts, and after it has acted
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command, and by kind of step what its line on stderr contains; {words} are filled in."""
+
+    words: tuple[str, ...]
+    lines: Mapping[str, str]
+
+
+UPDATE_URLS = Scenario(
+    ("update-urls", "{leader}", "--peer-url", "{peer_url}", "--client-url", "{client_url}"),
+    {"UpdatePeerUrls": "update the peer URL of", "ReaddressMember": "with its URLs"},
+)
+SCENARIOS = (UPDATE_URLS,)
+
+
+def kill_at(tool: Tool, words: Sequence[str], line: str, suffix: str) -> None:
+    """Run until stderr shows the line of a step with this suffix, or to the end, and kill the tool."""
+    with tool.running(*words, "--force", *ACCEPT) as process:
+        assert process.stderr is not None
+        for said in process.stderr:
+            if line in said and suffix in said:
+                break
+        process.kill()
+        process.wait()
+
+
+def resume(tool: Tool) -> Outcome:
+    """Finish what was begun; an operation that was killed before its first change needs no resume."""
+    resumed = tool.run("resume", "--force", "-f", "json", *ACCEPT)
+    assert resumed.code == 0, resumed.err + resumed.out
+    return resumed
