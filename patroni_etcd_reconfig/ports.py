@@ -110,6 +110,9 @@ class EtcdApi(Protocol):
     def delete(self, key: str, *, prefix: bool = False) -> int:
         """Delete a key or a prefix; return how many keys went."""
 
+    def delete_if_unchanged(self, key: str, *, mod_revision: int) -> bool:
+        """Delete a key that is still as it was at this revision; return whether it was. Sent once."""
+
     def grant_lease(self, ttl: int) -> int:
         """Grant a lease of `ttl` seconds; return its id."""
 

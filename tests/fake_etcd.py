@@ -201,6 +201,16 @@ class FakeMember:
 
         return self._call("put_if_unchanged", act)
 
+    def delete_if_unchanged(self, key: str, *, mod_revision: int) -> bool:
+        def act(me: Process) -> bool:
+            there = self.etcd.keys.get(key)
+            same = (there.mod_revision if there else 0) == mod_revision
+            if same:
+                self.delete(key)
+            return same
+
+        return self._call("delete_if_unchanged", act)
+
     def delete(self, key: str, *, prefix: bool = False) -> int:
         def act(me: Process) -> int:
             gone = [name for name in self.etcd.keys if _matches(name, key, prefix)]

@@ -175,6 +175,10 @@ class EtcdClient:
         """Delete a key or a prefix; return how many keys went."""
         return self._call("kv/deleterange", etcd_json.span(key, prefix), etcd_json.deleted)
 
+    def delete_if_unchanged(self, key: str, *, mod_revision: int) -> bool:
+        """Delete a key that is still as it was at this revision; return whether it was."""
+        return self._call("kv/txn", etcd_json.discard(key, mod_revision), etcd_json.succeeded)
+
     def grant_lease(self, ttl: int) -> int:
         """Grant a lease of `ttl` seconds; return its id."""
         return self._call("lease/grant", {"TTL": str(ttl)}, lambda answer: int(answer["ID"]))

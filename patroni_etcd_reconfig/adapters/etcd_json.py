@@ -44,6 +44,12 @@ def create(key: str, value: str, lease: int) -> Json:
     }
 
 
+def succeeded(answer: Json) -> bool:
+    """Read whether a transaction's comparisons held."""
+    answer["header"]["revision"]
+    return bool(answer.get("succeeded"))
+
+
 def holder(answer: Json) -> KeyValue | None:
     """Return the key that kept `create` from creating one; None when it was created."""
     if answer.get("succeeded"):
@@ -56,6 +62,14 @@ def swap(key: str, value: str, mod_revision: int) -> Json:
     return {
         "compare": [{"key": _encode(key.encode()), "target": "MOD", "mod_revision": str(mod_revision)}],
         "success": [{"request_put": put(key, value, 0)}],
+    }
+
+
+def discard(key: str, mod_revision: int) -> Json:
+    """Return a transaction that deletes a key if its last change is still the one of this revision."""
+    return {
+        "compare": [{"key": _encode(key.encode()), "target": "MOD", "mod_revision": str(mod_revision)}],
+        "success": [{"request_delete_range": span(key, prefix=False)}],
     }
 
 

@@ -23,7 +23,7 @@ DEFAULT_PATH = Path("/etc/patroni") / FILE_NAME
 HINT = "give the inventory through -i/--inventory"
 
 COMMANDS = ("start", "stop", "is_active")
-SHARED = ("via", "manager", "service", "config_file", "data_dir", "wal_dir", "host", "commands")
+SHARED = ("via", "manager", "service", "config_file", "data_dir", "wal_dir", "host", "commands", "etcd")
 MEMBER = (*SHARED, "peer_url", "client_url")
 BUILT_IN = {"via": "ssh", "manager": "systemd", "service": "etcd.service"}
 HOUR, DAY = 3600.0, 86400.0
@@ -31,7 +31,10 @@ HOUR, DAY = 3600.0, 86400.0
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """One member's node. Empty: `host` of a local node, `wal_dir` inside the data dir, URLs as they run."""
+    """One member's node. Empty: `host` of a local node, `wal_dir` inside the data dir, URLs as they run.
+
+    `etcd` is the program that its service runs; empty = the one on PATH.
+    """
 
     name: str
     host: str
@@ -44,6 +47,7 @@ class NodeConfig:
     peer_url: str = ""
     client_url: str = ""
     commands: Mapping[str, str] = field(default_factory=dict)
+    etcd: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ def _member(checks: Checks, name: Any, own: Any, defaults: Mapping[str, Any]) ->
         peer_url=values.read("peer_url", checks.url),
         client_url=values.read("client_url", checks.url),
         commands=_commands(checks, values),
+        etcd=values.read("etcd", checks.path),
     )
     _check_required(checks, node, values)
     _check_paths(checks, node, values)

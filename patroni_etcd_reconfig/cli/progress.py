@@ -7,7 +7,9 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 import click
 
@@ -19,7 +21,10 @@ TICK = 0.2  # seconds between two redraws of the live table
 
 
 class PlainReporter:
-    """One line an event; what logs and pipes get."""
+    """One line an event; what logs and pipes get. `words` says a step in words."""
+
+    def __init__(self, words: Callable[[Any], str] = describe) -> None:
+        self.words = words
 
     def __enter__(self) -> PlainReporter:
         return self
@@ -29,18 +34,18 @@ class PlainReporter:
     ) -> None:
         """Nothing to restore."""
 
-    def started(self, steps: tuple[Step, ...]) -> None:
+    def started(self, steps: tuple[Any, ...]) -> None:
         """Say which step begins."""
-        self.say(f"{describe(steps[0])} ...")
+        self.say(f"{self.words(steps[0])} ...")
 
-    def ended(self, step: Step, state: str, seconds: float) -> None:
+    def ended(self, step: Any, state: str, seconds: float) -> None:
         """Say how it ended."""
-        self.say(f"{describe(step)}: {state} in {seconds:.2f} s")
+        self.say(f"{self.words(step)}: {state} in {seconds:.2f} s")
 
     def held_up(self, step: Step, findings: tuple[Finding, ...]) -> None:
         """Say why a step has to wait."""
         reasons = "; ".join(f"{finding.subject}: {finding.detail}" for finding in findings)
-        self.say(f"waiting before '{describe(step)}': {reasons}")
+        self.say(f"waiting before '{self.words(step)}': {reasons}")
 
     def say(self, text: str) -> None:
         """Print one line with the time; that nobody reads it must not stop an operation."""
@@ -51,17 +56,18 @@ class PlainReporter:
 class QuietReporter(PlainReporter):
     """For dry runs: the plan was shown, and steps that nobody does are not worth a line."""
 
-    def started(self, steps: tuple[Step, ...]) -> None:
+    def started(self, steps: tuple[Any, ...]) -> None:
         """Nothing begins."""
 
-    def ended(self, step: Step, state: str, seconds: float) -> None:
+    def ended(self, step: Any, state: str, seconds: float) -> None:
         """Nothing ends."""
 
 
 class LiveReporter(PlainReporter):
     """A table that is drawn over itself: what is done, what runs and for how long, what is to come."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Callable[[Any], str] = describe) -> None:
+        super().__init__(words)
         self._done: list[str] = []
         self._ahead: tuple[Step, ...] = ()
         self._running_since: float | None = None
@@ -83,18 +89,18 @@ class LiveReporter(PlainReporter):
         self._ticker.join()
         self._draw()
 
-    def started(self, steps: tuple[Step, ...]) -> None:
+    def started(self, steps: tuple[Any, ...]) -> None:
         """Show the first step as running and the others as to come."""
         with self._lock:
             self._ahead, self._running_since, self._note = steps, time.monotonic(), ""
         self._draw()
 
-    def ended(self, step: Step, state: str, seconds: float) -> None:
+    def ended(self, step: Any, state: str, seconds: float) -> None:
         """Show the step as ended."""
         mark = {"done": click.style("done   ", fg="green"), "failed": click.style("failed ", fg="red")}
         with self._lock:
             shown = mark.get(state, click.style("unknown", fg="yellow"))
-            self._done.append(f"  {shown} {seconds:6.2f} s  {_cut(describe(step))}")
+            self._done.append(f"  {shown} {seconds:6.2f} s  {_cut(self.words(step))}")
             self._ahead, self._running_since = self._ahead[1:], None
         self._draw()
 
@@ -114,10 +120,10 @@ class LiveReporter(PlainReporter):
             if index == 0 and self._running_since is not None:
                 seconds = time.monotonic() - self._running_since
                 lines.append(
-                    f"  {click.style('running', fg='cyan')} {seconds:6.2f} s  {_cut(describe(step))}"
+                    f"  {click.style('running', fg='cyan')} {seconds:6.2f} s  {_cut(self.words(step))}"
                 )
             else:
-                lines.append(f"  {click.style('-', dim=True)}                {_cut(describe(step))}")
+                lines.append(f"  {click.style('-', dim=True)}                {_cut(self.words(step))}")
         note = click.style(_cut(self._note, indent=2), fg="yellow")
         return [*lines, f"  {note}"] if self._note else lines
 
@@ -141,7 +147,7 @@ def _cut(text: str, indent: int = 20) -> str:
     return printable(text)[: max(10, shutil.get_terminal_size().columns - indent)]
 
 
-def reporter() -> PlainReporter:
+def reporter(words: Callable[[Any], str] = describe) -> PlainReporter:
     """Return the reporter that fits stderr."""
-    live: PlainReporter = LiveReporter() if sys.stderr.isatty() else PlainReporter()
+    live: PlainReporter = LiveReporter(words) if sys.stderr.isatty() else PlainReporter(words)
     return live

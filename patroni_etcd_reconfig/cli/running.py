@@ -69,7 +69,7 @@ def carry_out(app: App, wanted: Callable[[Wiring, EtcdView], Change], *, force: 
     if dry_run:
         return show_result(app, _dry_run(wiring, change, seen))
     confirm(f"Are you sure you want to {change.verb} {', '.join(change.subjects)}?", force)
-    return show_result(app, _run(wiring, change, findings))
+    return show_result(app, run_change(wiring, change, findings))
 
 
 def named(wanted: Callable[[Wiring, EtcdView], Change], wiring: Wiring, etcd: EtcdView) -> Change:
@@ -133,7 +133,8 @@ def confirm(question: str, force: bool) -> None:
         raise ConfigError("not confirmed; nothing was changed", code="NOT_CONFIRMED")
 
 
-def _run(wiring: Wiring, change: Change, findings: tuple[Finding, ...]) -> Result:
+def run_change(wiring: Wiring, change: Change, findings: tuple[Finding, ...]) -> Result:
+    """Begin the change's operation and carry it out."""
     operation_id = new_operation_id(change, wiring.clock)
     with reporter() as progress:
         operation = wiring.operation(operation_id, change, progress, findings)

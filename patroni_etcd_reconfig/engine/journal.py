@@ -97,7 +97,7 @@ class Journal:
     def _append(self, entry: dict[str, Any]) -> None:
         line = json.dumps({**entry, "at": self._clock.wall()}, separators=(",", ":"))
         if self.path:
-            _write(self.path, line)
+            write_line(self.path, line)
         _replay(self.record, json.loads(line))
         self._lines += 1
         if self._mirror:
@@ -131,7 +131,7 @@ def reopen(path: Path, clock: Clock, mirror: Mirror | None = None) -> Journal:
 
     All its lines are offered to the mirror again: a process that was killed may have left gaps there.
     """
-    lines = _lines_of(path)
+    lines = whole_lines(path)
     record = read(lines, str(path))
     if mirror:
         for number, line in enumerate(lines, 1):
@@ -160,7 +160,7 @@ def read(lines: Iterable[str], source: str) -> Record:
     return record
 
 
-def _lines_of(path: Path) -> list[str]:
+def whole_lines(path: Path) -> list[str]:
     """Return the whole lines; cut a torn tail off the file, so that new lines start on their own."""
     try:
         data = path.read_bytes()
@@ -173,7 +173,8 @@ def _lines_of(path: Path) -> list[str]:
     return whole.decode("utf-8", "replace").splitlines()
 
 
-def _write(path: Path, line: str) -> None:
+def write_line(path: Path, line: str) -> None:
+    """Append a line to a journal; durable when this returns. Raises JournalError."""
     try:
         append_durably(path, line + "\n")
     except OSError as error:

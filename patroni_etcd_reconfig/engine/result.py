@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Protocol
 
 from patroni_etcd_reconfig.core.findings import Finding, warning
-from patroni_etcd_reconfig.engine.journal import Record
+from patroni_etcd_reconfig.engine.journal import Record, StepRecord
 from patroni_etcd_reconfig.errors import ExitCode, ReconfigError
 
 FORMAT = 1
@@ -19,6 +19,19 @@ MEASURES = (
     "patroni_leader_changes",
     "timeline_changes",
 )
+EXTRA_MEASURES = ("seconds_to_writable",)  # of a recovery
+
+
+class Told(Protocol):
+    """What a journal tells of an operation."""
+
+    @property
+    def operation_id(self) -> str:
+        """Return the operation's id."""
+
+    @property
+    def steps(self) -> list[StepRecord]:
+        """Return its steps, in the order in which they were begun."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +42,11 @@ class Result:
     state: str
     started_at: float
     seconds: float
-    record: Record | None = None
+    record: Told | None = None
     measured: Mapping[str, float] | None = None
     findings: tuple[Finding, ...] = ()
     error: ReconfigError | None = None
+    promised: Mapping[str, float] = field(default_factory=lambda: dict(PROMISED))
 
     @property
     def exit_code(self) -> int:
@@ -54,10 +68,17 @@ class Result:
                 {"name": s.name, "subject": s.subject, "state": s.state, "seconds": s.seconds}
                 for s in (self.record.steps if self.record else ())
             ],
-            "measured": {key: (self.measured or {}).get(key) for key in MEASURES},
-            "promised": PROMISED,
+            "measured": self._measured(),
+            "promised": dict(self.promised),
             "findings": [finding.as_dict() for finding in self.findings],
             "error": error_as_dict(self.error),
+        }
+
+    def _measured(self) -> dict[str, float | None]:
+        """The contract's keys always, and what only some operations measure where it was measured."""
+        measured = self.measured or {}
+        return {key: measured.get(key) for key in MEASURES} | {
+            key: measured[key] for key in EXTRA_MEASURES if key in measured
         }
 
 
@@ -76,8 +97,10 @@ def exceeded(measured: Mapping[str, float]) -> tuple[Finding, ...]:
     )
 
 
-def shield_findings(record: Record) -> tuple[Finding, ...]:
+def shield_findings(record: Told) -> tuple[Finding, ...]:
     """Return warnings about a failsafe_mode that was turned on and not put back, or not by us."""
+    if not isinstance(record, Record):
+        return ()  # a recovery turns none on
     left = [
         warning(
             "SHIELD_LEFT",

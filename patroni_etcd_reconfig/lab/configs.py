@@ -53,13 +53,14 @@ def etcd_service(layout: Layout, etcd: Path) -> str:
     return filled.replace("@ETCD@", shlex.quote(str(etcd)))
 
 
-def inventory(layout: Layout, probe_interval: float) -> str:
-    """Return the inventory for `-i`; `probe_interval` in seconds."""
+def inventory(layout: Layout, probe_interval: float, etcd: Path) -> str:
+    """Return the inventory for `-i`; `probe_interval` in seconds, `etcd` the program of all members."""
     # Run by name of the shell: the lab may lie on a file system that is mounted noexec.
     script = shlex.join(("/bin/sh", str(layout.etcd_service)))
     defaults = {
         "via": "local",
         "manager": "command",
+        "etcd": str(etcd),
         "commands": {verb: f"{script} {{name}} {verb}" for verb in ("start", "stop", "is_active")},
     }
     members = {f"n{i}": member(layout, i) for i in NODES}

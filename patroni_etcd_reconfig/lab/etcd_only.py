@@ -50,7 +50,7 @@ def _write_files(layout: Layout, etcd: Path, probe_interval: float) -> None:
         path.mkdir(parents=True, exist_ok=True)
     hosts = ", ".join(layout.client_url(i).removeprefix("http://") for i in NODES)
     write_private(layout.patroni_file, f"scope: {SCOPE}\nname: none\netcd3: {{hosts: [{hosts}]}}\n")
-    write_private(layout.inventory, configs.inventory(layout, probe_interval))
+    write_private(layout.inventory, configs.inventory(layout, probe_interval, etcd))
     write_private(layout.etcd_service, configs.etcd_service(layout, etcd), 0o700)
     for i in NODES:
         write_private(layout.etcd_env(i), configs.etcd_env(layout, i))

@@ -104,7 +104,7 @@ def _ensure_files(lab: Lab, found: Programs, probe_interval: float) -> Lab:
     """Write what is missing. Files that are there stay: a cycle changes etcd's, a user may change all."""
     layout = lab.layout
     save_marker(layout, lab.marker)
-    texts = {layout.inventory: configs.inventory(layout, probe_interval)}
+    texts = {layout.inventory: configs.inventory(layout, probe_interval, found.etcd)}
     texts |= {layout.etcd_env(i): configs.etcd_env(layout, i) for i in NODES}
     secrets = ensure_secrets(layout)
     texts |= {layout.pg_yml(i): configs.patroni_yml(layout, i, secrets, found.pg_bin) for i in NODES}

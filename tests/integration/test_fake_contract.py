@@ -151,6 +151,17 @@ def a_key_is_created_once(place: Place) -> Iterator[Any]:
     etcd.revoke_lease(yours)
 
 
+def a_key_is_deleted_only_if_nobody_changed_it(place: Place) -> Iterator[Any]:
+    etcd = place.client(0)
+    first = etcd.put("/gone", "1")
+    etcd.put("/gone", "2")
+    yield etcd.delete_if_unchanged("/gone", mod_revision=first)
+    last = etcd.range("/gone").kvs[0].mod_revision
+    yield last - first
+    yield (etcd.delete_if_unchanged("/gone", mod_revision=last), etcd.range("/gone").kvs)
+    yield etcd.delete_if_unchanged("/gone", mod_revision=last)
+
+
 def a_lease_lives_until_it_is_revoked(place: Place) -> Iterator[Any]:
     etcd = place.client(0)
     lease = etcd.grant_lease(60)
@@ -242,6 +253,7 @@ def a_snapshot_comes_with_its_digest(place: Place) -> Iterator[Any]:
 SCRIPTS = (
     keys_are_written_read_and_deleted,
     a_key_is_created_once,
+    a_key_is_deleted_only_if_nobody_changed_it,
     a_lease_lives_until_it_is_revoked,
     every_member_says_the_same_of_the_cluster,
     leadership_moves_when_the_leader_is_asked,

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +50,15 @@ class Tool:
         files = ("-c", str(self.layout.patroni_file), "-i", str(self.layout.inventory))
         return [*CLI, *files, *words]
 
-    def run(self, *words: str, seconds: float = 90.0) -> Outcome:
-        """Run to the end."""
+    def run(self, *words: str, seconds: float = 90.0, env: Mapping[str, str] | None = None) -> Outcome:
+        """Run to the end, with these variables besides those there are."""
         done = subprocess.run(
-            self.command(*words), capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
+            self.command(*words),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 

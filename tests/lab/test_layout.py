@@ -66,7 +66,7 @@ def test_the_environment_file_makes_a_new_cluster_of_three() -> None:
 
 
 def test_the_inventory_runs_the_service_script_for_every_member() -> None:
-    inventory = yaml.safe_load(configs.inventory(LAYOUT, 0.05))
+    inventory = yaml.safe_load(configs.inventory(LAYOUT, 0.05, Path("/usr/bin/etcd")))
     start = inventory["etcd"]["defaults"]["commands"]["start"].format(name="n1")
     assert shlex.split(start) == ["/bin/sh", "/srv/a lab/bin/etcd-service", "n1", "start"]
     assert sorted(inventory["etcd"]["members"]) == ["n1", "n2", "n3"]

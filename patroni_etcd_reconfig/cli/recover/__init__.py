@@ -8,11 +8,10 @@ from patroni_etcd_reconfig.cli.lazy import LazyGroup, Table
 
 _HERE = "patroni_etcd_reconfig.cli.recover"
 COMMANDS: Table = {
-    # Each is put in when its module is there.
     "collect": (f"{_HERE}.collect:command", "Ask every node what it has; change nothing."),
     "plan": (f"{_HERE}.plan:command", "Say who survives, who is fenced, and what is lost; change nothing."),
-    # "apply": (f"{_HERE}.apply:command", "Carry out a plan, step by step, resumable."),
-    # "verify": (f"{_HERE}.verify:command", "Check that a recovery reached its goal."),
+    "apply": (f"{_HERE}.apply:command", "Carry out a plan, step by step, resumable."),
+    "verify": (f"{_HERE}.verify:command", "Check that a recovery reached its goal."),
 }
 
 

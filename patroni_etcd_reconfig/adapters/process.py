@@ -1,0 +1,63 @@
+"""Processes by pid and start time: a pid that went to another process since is never taken for ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+POLL = 0.01  # seconds between two looks at a process that is to end
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process: its pid, and its start time in clock ticks after boot, as text."""
+
+    pid: int
+    started: str
+
+
+def process_start(pid: int) -> str:
+    """Return the start time of a process (proc(5), stat field 22); "" when it is gone, or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return "" if fields[0] in ("Z", "X") else fields[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def read_child(pid_file: Path) -> Child | None:
+    """Return the process that a pid file names, if it is alive; None for a missing or broken file."""
+    try:
+        pid, started = pid_file.read_text("ascii").split()
+        child = Child(int(pid), started)
+    except (OSError, ValueError):
+        return None
+    return child if process_start(child.pid) == started else None
+
+
+def accepts(url: str, seconds: float = 0.5) -> bool:
+    """Tell whether somebody accepts connections at a URL; a host that does not answer in time does not."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 0), seconds):
+            return True
+    except OSError:
+        return False
+
+
+def end_process(child: Child, *, seconds: float) -> bool:
+    """End exactly this process, cleanly, after `seconds` by force; return whether it is gone."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process_start(child.pid) == child.started:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, number)
+        deadline = time.monotonic() + seconds
+        while process_start(child.pid) == child.started and time.monotonic() < deadline:
+            time.sleep(POLL)
+    return process_start(child.pid) != child.started

@@ -1,0 +1,1 @@
+"""Bringing etcd back when a majority is lost: steps, journal, locks, quarantine."""

@@ -1,0 +1,101 @@
+"""How each step of a recovery is done. Each finds out by itself what of it is done already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from patroni_etcd_reconfig.core.changes import Seat
+from patroni_etcd_reconfig.core.closed import assert_never
+from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Survivor
+from patroni_etcd_reconfig.core.recovery.steps import (
+    AwaitLeaders,
+    AwaitQuorum,
+    BackUpData,
+    FenceMembers,
+    ForceNewCluster,
+    OpenToPatroni,
+    RaiseTerm,
+    RebuildMembers,
+    RecoveryStep,
+    RepairKeys,
+    SaveSurvivor,
+    StartNodes,
+    StopSurvivor,
+    VerifyRecovery,
+)
+from patroni_etcd_reconfig.engine.recovery.fencing import Fencing
+from patroni_etcd_reconfig.engine.recovery.isolation import Isolation
+from patroni_etcd_reconfig.engine.recovery.journal import FLAG_INTENDED, RecoveryJournal
+from patroni_etcd_reconfig.engine.recovery.loop import Facts
+from patroni_etcd_reconfig.engine.recovery.opening import Opening
+
+
+@dataclass
+class RecoveryActions:
+    """Does steps. `isolation` is None for a plan without a survivor, which has no step that wants it."""
+
+    plan: RecoveryPlan
+    journal: RecoveryJournal
+    fencing: Fencing
+    isolation: Isolation | None
+    opening: Opening
+    repair: Callable[[], Facts]
+    rebuild: Callable[[tuple[Seat, ...]], Facts]
+    verify: Callable[[], Facts]
+
+    def act(self, step: RecoveryStep) -> Facts:
+        """Do one step; returns when its goal is reached."""
+        if isinstance(step, StartNodes):
+            return self.fencing.start(step.nodes)
+        if isinstance(step, SaveSurvivor):
+            return self.fencing.save_snapshot(self._survivor)
+        if isinstance(step, StopSurvivor):
+            return self.fencing.stop_survivor(self._survivor)
+        if isinstance(step, BackUpData):
+            return self.fencing.back_up(self._survivor)
+        if isinstance(step, FenceMembers):
+            return self.fencing.fence(step.nodes)
+        if isinstance(step, (ForceNewCluster, RaiseTerm, RepairKeys)):
+            return self._isolated(step, self._isolation)
+        return self._open(step)
+
+    def _isolated(self, step: ForceNewCluster | RaiseTerm | RepairKeys, isolation: Isolation) -> Facts:
+        if isinstance(step, ForceNewCluster):
+            self.fencing.prove_stopped()
+            return isolation.force(given_before=self.journal.record.forced, mark=self._mark)
+        if isinstance(step, RaiseTerm):
+            return isolation.raise_term(step.minimum)
+        isolation.ensure()
+        return self.repair()
+
+    def _open(
+        self, step: OpenToPatroni | AwaitQuorum | AwaitLeaders | RebuildMembers | VerifyRecovery
+    ) -> Facts:
+        if isinstance(step, OpenToPatroni):
+            return self.opening.open(step.node)
+        if isinstance(step, AwaitQuorum):
+            return self.opening.await_quorum()
+        if isinstance(step, AwaitLeaders):
+            return self.opening.await_leaders(step.scopes, self.journal.record.started_at)
+        if isinstance(step, RebuildMembers):
+            return self.rebuild(step.seats)
+        if isinstance(step, VerifyRecovery):
+            return self.verify()
+        return assert_never(step)
+
+    def _mark(self) -> None:
+        """From here on a later run must find out whether the flag took effect."""
+        self.journal.note({FLAG_INTENDED: True})
+
+    @property
+    def _survivor(self) -> Survivor:
+        if self.plan.survivor is None:
+            raise ValueError("this plan has no survivor")
+        return self.plan.survivor
+
+    @property
+    def _isolation(self) -> Isolation:
+        if self.isolation is None:
+            raise ValueError("this plan has no survivor")
+        return self.isolation

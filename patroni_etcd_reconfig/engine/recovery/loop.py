@@ -1,0 +1,63 @@
+"""The loop of a recovery: each step that is not done yet, with intent before and outcome after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from patroni_etcd_reconfig.core.recovery.steps import RecoveryStep
+from patroni_etcd_reconfig.engine.recovery.journal import RecoveryJournal
+from patroni_etcd_reconfig.errors import ReconfigError
+from patroni_etcd_reconfig.ports import Clock
+
+Facts = Mapping[str, Any]
+
+
+class RecoveryReporter(Protocol):
+    """Told what happens, as it happens."""
+
+    def started(self, steps: tuple[RecoveryStep, ...]) -> None:
+        """The first of these steps begins; the others come after it."""
+
+    def ended(self, step: RecoveryStep, state: str, seconds: float) -> None:
+        """A step ended as `done` or `failed`."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line."""
+
+
+@dataclass
+class RecoveryLoop:
+    """Does steps in order. `act` returns the facts that the journal keeps; `failpoint` is for tests."""
+
+    journal: RecoveryJournal
+    reporter: RecoveryReporter
+    clock: Clock
+    act: Callable[[RecoveryStep], Facts]
+    failpoint: Callable[[str], None] = lambda _: None
+
+    def run(self, steps: tuple[RecoveryStep, ...]) -> None:
+        """Do what is not done yet; raises ReconfigError where it stops."""
+        left = tuple(step for step in steps if step not in self.journal.record.done)
+        for number, step in enumerate(left):
+            self.failpoint("before")
+            self.journal.intend(step)
+            self.reporter.started(left[number:])
+            self._do(step)
+            self.failpoint("after")
+
+    def _do(self, step: RecoveryStep) -> None:
+        began = self.clock.monotonic()
+        state, facts = "unknown", {}
+        try:
+            facts = dict(self.act(step))
+            state = "done"
+            self.failpoint("acted")
+        except ReconfigError:
+            state = "failed"
+            raise
+        finally:
+            seconds = self.clock.monotonic() - began
+            self.journal.conclude(step, state, seconds, facts)
+            self.reporter.ended(step, state, seconds)

@@ -1,0 +1,174 @@
+"""The end of the quarantine, and the wait for leaders: from here on Patroni is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from patroni_etcd_reconfig.clock import wait_until
+from patroni_etcd_reconfig.core.model import MemberStatus, PatroniCluster
+from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, ScopePlan
+from patroni_etcd_reconfig.engine.recovery.fencing import client_url_of
+from patroni_etcd_reconfig.engine.recovery.isolation import AGAIN, RecoveryBlockedError
+from patroni_etcd_reconfig.engine.recovery.loop import Facts
+from patroni_etcd_reconfig.errors import EtcdError, StepFailedError
+from patroni_etcd_reconfig.ports import Clock, EtcdApi, EtcdConnector, NodeControl
+
+READY = 60.0  # seconds for the service's start: a large log has to be read
+CALL = 1.0
+EXITS_CHECK = 0.5  # seconds between two looks at whether the service still runs
+# Patroni's first attempt after the quarantine can come a loop late, and take a whole retry_timeout.
+LOOPS = 3
+MAX_RESTARTS = 5  # to raise the term further, where Patroni remembers one that nobody could know of
+FLAG = "force-new-cluster"
+
+
+@dataclass
+class Opening:
+    """Opens the survivor to Patroni. `look_at_patroni` reads the clusters through a client."""
+
+    plan: RecoveryPlan
+    nodes: Mapping[str, NodeControl]
+    connect: EtcdConnector
+    clock: Clock
+    say: Callable[[str], None]
+    prove_stopped: Callable[[], None]
+    end_quarantine: Callable[[], None]
+    look_at_patroni: Callable[[EtcdApi], tuple[PatroniCluster, ...]]
+    look_at_postgres: Callable[[EtcdApi, str, str], PostgresEvidence | None]  # scope, member name
+    opened_at: float = field(default_factory=time.monotonic)
+
+    def open(self, name: str) -> Facts:
+        """Start the survivor as its service and wait until it serves at its own address."""
+        node = self.nodes[name]
+        if node.settings().get(FLAG, "false").lower() not in ("", "false", "0"):
+            raise RecoveryBlockedError(
+                f"the configuration of {name} says {FLAG}: each start would throw the others out again",
+                hint="take it out of the configuration and of the unit; then give the same command again",
+                code="FLAG_IN_CONFIG",
+            )
+        self.prove_stopped()
+        self.end_quarantine()
+        self.opened_at = time.monotonic()
+        return self._serve(node)
+
+    def await_quorum(self) -> Facts:
+        """Wait until a linearizable read works through one of the members of the plan."""
+        names = {*self.plan.start, *(fence.node for fence in self.plan.fence), *self.nodes}
+        clients = [self.connect(client_url_of(self.nodes[n]), CALL) for n in names if n in self.nodes]
+        wait_until(
+            lambda: any(_serves(client) for client in clients),
+            what="etcd to have a quorum: look at the etcd logs of " + ", ".join(self.plan.start),
+            seconds=READY,
+            clock=self.clock,
+            pause=0.05,
+        )
+        return {}
+
+    def await_leaders(self, scopes: Iterable[str], began_at: float) -> Facts:
+        """Wait until each scope has a writable leader; `began_at` is the wall time of the apply's begin."""
+        waiting = {scope.scope: scope for scope in self.plan.scopes if scope.scope in set(scopes)}
+        leaders: dict[str, str] = {}
+        restarts, deadline = 0, self._patience()
+        while waiting:
+            for cluster in self._clusters():
+                leader = self._writable(cluster, waiting.get(cluster.scope))
+                if leader:
+                    leaders[cluster.scope] = leader
+                    del waiting[cluster.scope]
+            if waiting and self.clock.monotonic() > deadline:
+                restarts += 1
+                self._help(waiting, restarts)
+                deadline = self._patience()
+            self.clock.sleep(0.02 if waiting else 0.0)
+        seconds = self.clock.wall() - began_at
+        return {"leaders": leaders, "seconds_to_writable": round(seconds, 3), "restarts": restarts}
+
+    def client(self) -> EtcdApi:
+        """Return a client of the survivor as its service; of any member that serves after a mere start."""
+        names = [self.plan.survivor.node] if self.plan.survivor else list(self.nodes)
+        clients = [self.connect(client_url_of(self.nodes[name]), CALL) for name in names]
+        return next((client for client in clients if len(clients) == 1 or _serves(client)), clients[0])
+
+    def _serve(self, node: NodeControl) -> Facts:
+        if not node.look().service_active:
+            node.start()
+        checked = self.clock.monotonic()
+
+        def ready() -> MemberStatus | None:
+            nonlocal checked
+            status = _leading(self.connect(client_url_of(node), CALL))
+            if status is None and self.clock.monotonic() - checked > EXITS_CHECK:
+                checked = self.clock.monotonic()
+                _must_run(node)
+            return status
+
+        what = f"{node.name} to serve at {client_url_of(node)}: look at its etcd log"
+        status = wait_until(ready, what=what, seconds=READY, clock=self.clock, pause=0.02)
+        return {"opened": node.name, "term": status.raft_term}
+
+    def _clusters(self) -> tuple[PatroniCluster, ...]:
+        try:
+            return self.look_at_patroni(self.client())
+        except EtcdError:
+            return ()
+
+    def _writable(self, cluster: PatroniCluster, scope: ScopePlan | None) -> str | None:
+        """Return the leader, if it renewed its lease since the opening and its PostgreSQL takes writes."""
+        lease = cluster.lease
+        if scope is None or not cluster.leader or lease is None or lease.renewed_after < self.opened_at - 1.0:
+            return None
+        found = self.look_at_postgres(self.client(), cluster.scope, cluster.leader)
+        writable = found is not None and found.source == "sql" and found.in_recovery is False
+        return cluster.leader if writable else None
+
+    def _patience(self) -> float:
+        clusters = self._clusters()
+        slowest = max((c.loop_wait + c.retry_timeout for c in clusters), default=20.0)
+        return self.clock.monotonic() + LOOPS * slowest
+
+    def _help(self, waiting: Mapping[str, ScopePlan], restarts: int) -> None:
+        """Patroni refuses an etcd whose raft term is below one it has seen of the same cluster id."""
+        names = ", ".join(waiting)
+        if restarts > MAX_RESTARTS or self.plan.survivor is None:
+            raise StepFailedError(
+                f"etcd serves, but {names} has no leader that takes writes",
+                hint="look at the Patroni logs of the node that should lead, start Patroni there if it is "
+                "down, or end a pause; then give the same command again",
+                code="NO_LEADER_AFTER_RECOVERY",
+            )
+        self.say(
+            f"{names}: no leader yet; restarting etcd, which raises its raft term: Patroni may know a higher"
+        )
+        node = self.nodes[self.plan.survivor.node]
+        node.stop()
+        self._serve(node)
+
+
+def _leading(client: EtcdApi) -> MemberStatus | None:
+    try:
+        status = client.status()
+        client.range("/")
+    except EtcdError:
+        return None
+    return status if status.leader_id == status.member_id else None
+
+
+def _serves(client: EtcdApi) -> bool:
+    try:
+        client.range("/")
+    except EtcdError:
+        return False
+    return True
+
+
+def _must_run(node: NodeControl) -> None:
+    view = node.look()
+    if not view.service_active:
+        raise StepFailedError(
+            f"etcd on {node.name} ended after its start: {view.problem or 'see its log'}",
+            hint=f"correct what its log says; {AGAIN}",
+            code="MEMBER_EXITS",
+        )

@@ -1,0 +1,90 @@
+"""Patroni's keys made to tell the truth, in quarantine: audit, compare-and-swap, read back (law 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from patroni_etcd_reconfig.core.findings import Finding, blockers
+from patroni_etcd_reconfig.core.model import KeyValue
+from patroni_etcd_reconfig.core.patroni_keys import ScopeKeys, group_by_scope
+from patroni_etcd_reconfig.core.recovery.audit import audit
+from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
+from patroni_etcd_reconfig.core.recovery.repairs import PutKey, Repair
+from patroni_etcd_reconfig.engine.recovery.isolation import RecoveryBlockedError
+from patroni_etcd_reconfig.engine.recovery.loop import Facts
+from patroni_etcd_reconfig.errors import StepFailedError
+from patroni_etcd_reconfig.ports import EtcdApi
+
+# A lease that runs out between reading and writing changes keys: then all is read again.
+ROUNDS = 5
+
+
+@dataclass
+class Repairing:
+    """Repairs the keys of a plan's scopes. `postgres` asks every PostgreSQL node that the keys name."""
+
+    plan: RecoveryPlan
+    client: Callable[[], EtcdApi]
+    postgres: Callable[[tuple[KeyValue, ...]], tuple[PostgresEvidence, ...]]
+    note: Callable[[Facts], None]  # into the journal, durable
+    say: Callable[[str], None]
+
+    def repair(self) -> Facts:
+        """Return when the audit finds nothing to change any more; raises where people must decide.
+
+        What is about to be changed is in the journal before it is.
+        """
+        done: list[str] = []
+        for _ in range(ROUNDS):
+            repairs, findings = self._audit()
+            if stopping := blockers(findings):
+                raise _blocked(stopping)
+            if not repairs:
+                return {"repairs": done, "audit": [finding.as_dict() for finding in findings]}
+            self.note({"repairing": [_in_words(repair) for repair in repairs]})
+            done += [_in_words(repair) for repair in repairs if self._apply(repair)]
+        raise StepFailedError(
+            f"Patroni's keys were repaired {ROUNDS} times and still want repairs: {_in_words(repairs[0])}",
+            hint="somebody else writes to this etcd: find out who; then give the same command again",
+            code="REPAIR",
+        )
+
+    def _audit(self) -> tuple[list[Repair], tuple[Finding, ...]]:
+        kvs = self.client().range(self.plan.namespace.rstrip("/") + "/", prefix=True).kvs
+        found = {keys.scope: keys for keys in group_by_scope(kvs, self.plan.namespace)}
+        postgres = self.postgres(kvs)
+        repairs: list[Repair] = []
+        findings: list[Finding] = []
+        for scope in self.plan.scopes:
+            keys = found.get(scope.scope) or ScopeKeys(scope.scope, {})
+            nodes = [one for one in postgres if one.scope == scope.scope]
+            result = audit(keys, nodes, scope, self.plan.namespace)
+            repairs += result.repairs
+            findings += result.findings
+        return repairs, tuple(findings)
+
+    def _apply(self, repair: Repair) -> bool:
+        client, revision = self.client(), repair.mod_revision
+        if isinstance(repair, PutKey):
+            done = client.put_if_unchanged(repair.key, repair.value, mod_revision=revision) is not None
+        else:
+            done = client.delete_if_unchanged(repair.key, mod_revision=revision)
+        self.say(_in_words(repair) if done else f"{repair.key} changed meanwhile: looking again")
+        return done
+
+
+def _in_words(repair: Repair) -> str:
+    """Name the key and the reason; a value may hold what belongs into no journal."""
+    return f"{'write' if isinstance(repair, PutKey) else 'delete'} {repair.key}: {repair.why}"
+
+
+def _blocked(findings: tuple[Finding, ...]) -> RecoveryBlockedError:
+    words = "; ".join(f"{finding.subject}: {finding.detail}" for finding in findings)
+    return RecoveryBlockedError(
+        f"in quarantine, before Patroni is let on: {words}",
+        hint=f"{findings[0].remedy}; etcd stays closed until then",
+        code=findings[0].code,
+        findings=findings,
+    )

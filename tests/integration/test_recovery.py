@@ -1,0 +1,248 @@
+"""Majority lost, on real etcd: the survivor goes on alone, once, in quarantine; the others are made new."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from patroni_etcd_reconfig.adapters.node_local import LocalNode
+from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Way
+from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
+from patroni_etcd_reconfig.engine.recovery.failpoint import VARIABLE
+from patroni_etcd_reconfig.engine.recovery.locks import FileLocks
+from tests.integration.recoveries import Scene, scene_of, wait
+from tests.integration.tool import Tool, tool_on
+
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.skipif(not hasattr(LocalNode, "read_data"), reason="data dirs can't be read in this version"),
+]
+
+KEYS = 20
+
+
+@pytest.fixture
+def scene(tmp_path: Path, etcd_dir: Path) -> Iterator[Scene]:
+    """Give a healthy etcd of three members, with a few keys."""
+    with tool_on(tmp_path / "lab", etcd_dir) as tool:
+        fill(tool)
+        yield scene_of(tool)
+
+
+def fill(tool: Tool) -> None:
+    for number in range(KEYS):
+        tool.client(1).put(f"/app/{number}", str(number))
+
+
+def keys(scene: Scene, i: int) -> int:
+    return len(scene.tool.client(i).range("/app/", prefix=True).kvs)
+
+
+def flags_given(scene: Scene, plan: RecoveryPlan) -> int:
+    journal = scene.tool.layout.state_dir / "recoveries" / f"{plan.id}.jsonl"
+    return journal.read_text().count('"flag_intended":true')
+
+
+def etcd_log(scene: Scene, i: int) -> str:
+    return scene.tool.layout.log(f"etcd-n{i}").read_text()
+
+
+def test_a_running_survivor_goes_on_alone_and_the_others_are_rebuilt(scene: Scene) -> None:
+    scene.kill(2, 3)
+    scene.await_no_leader(1)
+    plan = scene.plan(1, 2, 3)
+    outcome = scene.apply(plan)
+    assert outcome.code == 0, outcome.err
+    members = scene.tool.members()
+    assert sorted(members) == ["n1", "n2", "n3"]
+    assert int(members["n1"]["id"], 16) == scene.ids["n1"]
+    assert not {scene.ids["n2"], scene.ids["n3"]} & {int(m["id"], 16) for m in members.values()}
+    assert scene.tool.client(1).status().cluster_id == scene.cluster_id
+    assert [keys(scene, i) for i in (1, 2, 3)] == [KEYS] * 3
+    data = scene.tool.layout.root / "data"
+    assert len(list(data.glob(f"n[23].*.recover-{plan.id}"))) == 2
+    assert (data / f"n1.backup.recover-{plan.id}" / "member" / "wal").is_dir()
+    assert "existing" in scene.tool.layout.etcd_env(2).read_text()
+    # The flag was for one start: the service does not have it, and throws nobody out when it starts again.
+    scene.stop(1)
+    scene.start(1)
+    wait(lambda: len(scene.tool.client(1).member_list().members) == 3, "n1 to serve")
+    assert keys(scene, 2) == KEYS
+
+
+def test_after_a_power_cut_the_survivor_is_started_without_those_that_are_lost(scene: Scene) -> None:
+    scene.kill(1, 2, 3)
+    outcome = scene.apply(scene.plan(1, lost=(2, 3), minimum_term=9))
+    assert outcome.code == 0, outcome.err
+    assert [step["name"] for step in outcome.json["steps"]] == [
+        "StopSurvivor",
+        "BackUpData",
+        "ForceNewCluster",
+        "RaiseTerm",
+        "OpenToPatroni",
+        "VerifyRecovery",
+    ]
+    status = scene.tool.client(1).status()
+    assert status.raft_term >= 9
+    assert keys(scene, 1) == KEYS
+    assert [m.id for m in scene.tool.client(1).member_list().members] == [scene.ids["n1"]]
+    lost = [f for f in outcome.json["findings"] if f["code"] == "RECOVERY_LOST_MEMBER"]
+    assert [f["subject"] for f in lost] == ["n2", "n3"]
+    assert "patronictl-etcd add n2" in lost[0]["remedy"]
+    # What was lost comes back with its old data: it ends by itself, and the survivor does not notice.
+    scene.start(2, 3)
+    wait(lambda: not scene.is_active(2) and not scene.is_active(3), "the old members to end")
+    assert "removed" in etcd_log(scene, 2)
+    assert scene.tool.client(1).put("/app/after", "x")
+    assert scene.tool.client(1).status().raft_term == status.raft_term
+
+
+def test_killed_at_every_step_it_goes_on_and_gives_the_flag_once(scene: Scene) -> None:
+    scene.kill(2, 3)
+    scene.await_no_leader(1)
+    plan = scene.plan(1, 2, lost=(3,), rebuild=())
+    path = str(scene.write(plan))
+    words = ("recover", "apply", path, "--confirm", plan.id, "-f", "json")
+    places = [f"{place}:1" for place in ("before", "acted", "after")]
+    said = ""
+    for number in range(30):
+        outcome = scene.tool.run(*words, env={VARIABLE: places[number % 3]})
+        said += outcome.err
+        if outcome.code == 0:
+            break
+        assert outcome.code == -9, outcome.err
+    assert outcome.code == 0
+    assert "took effect in the earlier run: it is not given again" in said
+    assert flags_given(scene, plan) == 1
+    assert scene.tool.client(1).status().leader_id == scene.ids["n1"]
+    assert keys(scene, 1) == KEYS
+    assert scene.tool.run(*words).json["operation"]["state"] == "done"
+
+
+def test_a_learner_and_voters_of_five_go(tmp_path: Path, etcd_dir: Path) -> None:
+    with tool_on(tmp_path / "lab", etcd_dir) as tool:
+        fill(tool)
+        tool.plan_node(4)
+        assert tool.run("add", "n4", "--learner", "--force").code == 0
+        scene = scene_of(tool)
+        scene.kill(1, 2, 4)
+        scene.await_no_leader(3)
+        outcome = scene.apply(scene.plan(3, 1, 4, lost=(2,), rebuild=()))
+        assert outcome.code == 0, outcome.err
+        assert [m.name for m in tool.client(3).member_list().members] == ["n3"]
+        assert keys(scene, 3) == KEYS
+
+
+def test_it_refuses_while_a_majority_is_alive_and_changes_nothing(scene: Scene) -> None:
+    scene.kill(2, 3)
+    scene.await_no_leader(1)
+    plan = scene.plan(1, 2, 3)
+    scene.start(2)
+    wait(lambda: scene.tool.client(1).status().leader_id, "a leader")
+    outcome = scene.apply(plan)
+    assert (outcome.code, outcome.json["error"]["code"]) == (3, "MAJORITY_ALIVE")
+    assert outcome.json["operation"]["state"] == "blocked"
+    assert scene.is_active(1)
+    assert scene.is_active(2)
+    assert keys(scene, 2) == KEYS
+
+
+def test_it_refuses_when_a_member_that_was_declared_lost_runs(scene: Scene) -> None:
+    scene.stop(1, 2, 3)
+    plan = scene.plan(1, 2, lost=(3,))
+    scene.start(3)
+    wait(lambda: scene.is_active(3), "n3 to run")
+    outcome = scene.apply(plan)
+    assert (outcome.code, outcome.json["error"]["code"]) == (3, "LOST_ANSWERS")
+    assert scene.is_active(3)
+
+
+def test_it_refuses_another_data_dir_than_the_plans(scene: Scene) -> None:
+    scene.kill(1, 2, 3)
+    plan = scene.plan(1, lost=(2, 3))
+    inventory = yaml.safe_load(scene.tool.layout.inventory.read_text())
+    inventory["etcd"]["members"]["n1"]["data_dir"] = str(scene.tool.layout.etcd_data(2))
+    del inventory["etcd"]["members"]["n2"]
+    scene.tool.layout.inventory.write_text(yaml.safe_dump(inventory))
+    scene.tool.layout.etcd_env(1).write_text(
+        scene.tool.layout.etcd_env(1)
+        .read_text()
+        .replace(str(scene.tool.layout.etcd_data(1)), str(scene.tool.layout.etcd_data(2)))
+    )
+    outcome = scene.apply(plan)
+    assert (outcome.code, outcome.json["error"]["code"]) == (7, "PLAN_OTHER_CLUSTER")
+
+
+def test_it_refuses_where_a_copy_of_the_data_has_no_room(scene: Scene) -> None:
+    scene.kill(1, 2, 3)
+    plan = scene.plan(1, lost=(2, 3))
+    inventory = yaml.safe_load(scene.tool.layout.inventory.read_text())
+    inventory["policy"]["min_free_bytes"] = 2**59
+    scene.tool.layout.inventory.write_text(yaml.safe_dump(inventory))
+    outcome = scene.apply(plan)
+    assert (outcome.code, outcome.json["error"]["code"]) == (3, "DISK_SPACE")
+    assert not list((scene.tool.layout.root / "data").glob("n1.backup.*"))
+
+
+def test_of_two_operators_one_is_told_who_the_other_is(scene: Scene) -> None:
+    scene.kill(1, 2, 3)
+    plan = scene.plan(1, 2, lost=(3,))
+    other = {"host": "db9", "pid": 1, "user": "anna", "operation": "recover-x", "since": "now"}
+    for path in (
+        scene.tool.layout.state_dir / "recover.lock",
+        Path(f"{scene.tool.layout.etcd_data(2)}.recovery-lock"),
+    ):
+        with FileLocks([path], other):
+            outcome = scene.apply(plan)
+        assert (outcome.code, outcome.json["error"]["code"]) == (6, "LOCKED")
+        assert "anna on db9" in outcome.json["error"]["message"]
+
+
+def test_nothing_runs_without_the_plans_id(scene: Scene) -> None:
+    scene.kill(1, 2, 3)
+    plan = scene.plan(1, lost=(2, 3))
+    path = str(scene.write(plan))
+    for words in ((), ("--confirm", "another")):
+        outcome = scene.tool.run("recover", "apply", path, "-f", "json", *words)
+        assert (outcome.code, outcome.json["error"]["code"]) == (2, "NOT_CONFIRMED")
+        assert plan.id in outcome.json["error"]["hint"]
+    assert not scene.is_active(1)
+
+
+def test_a_dry_run_looks_and_touches_nothing(scene: Scene) -> None:
+    scene.kill(2, 3)
+    scene.await_no_leader(1)
+    path = str(scene.write(scene.plan(1, 2, 3)))
+    outcome = scene.tool.run("recover", "apply", path, "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"start n1 in quarantine, once with --force-new-cluster", outcome.err)
+    assert scene.is_active(1)
+    assert not (scene.tool.layout.state_dir / "recoveries").exists()
+
+
+def test_stopped_members_are_just_started_where_that_is_enough(scene: Scene) -> None:
+    scene.stop(1, 2, 3)
+    plan = with_id(replace(scene.plan(1), way=Way.START, survivor=None, start=("n1", "n2")))
+    outcome = scene.apply(plan)
+    assert outcome.code in (0, 5), outcome.err
+    assert [step["name"] for step in outcome.json["steps"]][:2] == ["StartNodes", "AwaitQuorum"]
+    assert scene.tool.ids() == scene.ids
+    assert keys(scene, 2) == KEYS
+
+
+def test_verify_says_what_a_recovery_has_not_reached(scene: Scene) -> None:
+    scene.kill(2, 3)
+    scene.await_no_leader(1)
+    plan = scene.plan(1, lost=(2, 3))
+    path = str(scene.write(plan))
+    before = scene.tool.run("recover", "verify", path, "-f", "json")
+    assert before.code == 5
+    assert "RECOVERY_NO_QUORUM" in {finding["code"] for finding in before.json["findings"]}
+    assert scene.tool.run("recover", "apply", path, "--confirm", plan.id).code == 0
+    after = scene.tool.run("recover", "verify", path, "-f", "json")
+    assert (after.code, after.json["verified"]) == (0, True)
