@@ -7,12 +7,13 @@ import re
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patroni_etcd_reconfig.adapters.commands import Outcome, run, split_command
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings, set_settings
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
+from patroni_etcd_reconfig.adapters.set_aside import set_aside_beside
 from patroni_etcd_reconfig.core.model import DataDir, NodeView
 from patroni_etcd_reconfig.core.wal import read_identity
 from patroni_etcd_reconfig.errors import ConfigError, NodeControlError
@@ -23,8 +24,6 @@ COMMAND_TIMEOUT = 90.0  # s; etcd's own unit allows as much for a start (systemd
 LOOK_TIMEOUT = 10.0  # s; is_active only asks
 POLL = 0.05  # s
 WAL_HEAD = 64 * 1024  # bytes; the metadata is the second record of a segment
-# <data dir>.<member id>.<operation id>: docs/reference.md, Files
-ASIDE = re.compile(r"\.(?:[0-9a-f]{1,16}|unknown)\.(\d{8}T\d{6}Z-[a-z-]+-[0-9a-f]{6})")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -34,11 +33,21 @@ def make_nodes(inventory: Inventory) -> Mapping[str, NodeControl]:
         f"{inventory.path}: etcd.members.{node.name}: via: {node.via} with manager: {node.manager} "
         "is not in this version yet"
         for node in inventory.nodes.values()
-        if (node.via, node.manager) != ("local", "command")
+        if not _can_control(node)
     ]
     if refused:
         raise ConfigError("\n".join(refused), hint="use via: local with manager: command")
     return {node.name: LocalNode(node) for node in inventory.nodes.values()}
+
+
+def controllable(inventory: Inventory) -> Mapping[str, NodeControl]:
+    """Return control of those nodes that this version can control: enough where one only looks."""
+    able = {node.name: node for node in inventory.nodes.values() if _can_control(node)}
+    return make_nodes(replace(inventory, nodes=able))
+
+
+def _can_control(node: NodeConfig) -> bool:
+    return (node.via, node.manager) == ("local", "command")
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class LocalNode:
             data_free_bytes=_free_bytes(Path(self.config.data_dir)),
             data_is_mount=any(_is_mount(path) for path in self._directories()),
             config_problem=self._config_problem(),
-            set_aside=_set_aside(Path(self.config.data_dir)),
+            set_aside=set_aside_beside(Path(self.config.data_dir)),
             peer_urls=self.peer_urls,
             client_urls=self.client_urls,
         )
@@ -258,17 +267,6 @@ def _make_like(path: Path, model: os.stat_result) -> None:
 
 def _words(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-
-
-def _set_aside(data_dir: Path) -> tuple[str, ...]:
-    """Return the directories beside it that operations have set aside, the newest first."""
-    try:
-        names = [entry.name for entry in os.scandir(data_dir.parent) if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return ()
-    ours = re.compile(re.escape(data_dir.name) + ASIDE.pattern)
-    found = [(match[1], name) for name in names if (match := ours.fullmatch(name))]
-    return tuple(str(data_dir.parent / name) for _, name in sorted(found, reverse=True))
 
 
 def _free_bytes(path: Path) -> int | None:

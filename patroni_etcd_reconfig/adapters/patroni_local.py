@@ -22,7 +22,9 @@ def local_address(config: PatroniConfig) -> Address | None:
         return None
     api, server = _place(config, "restapi"), _place(config, "postgresql")
     urls = (base_url(f"{rest_scheme(config)}://{api}"),) if api else ()
-    return Address(config.scope, name, urls, _servers(server), local=True)
+    group = _section(config, "citus").get("group")
+    scope = config.scope if group is None else f"{config.scope}/{group}"
+    return Address(scope, name, urls, _servers(server), local=True)
 
 
 def configs_on_this_machine(config: PatroniConfig) -> tuple[PatroniConfig, ...]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 import click
 
-from patroni_etcd_reconfig.adapters.node_local import make_nodes
+from patroni_etcd_reconfig.adapters.node_local import controllable
 from patroni_etcd_reconfig.cli.app import LOOK_DEADLINE, App
 from patroni_etcd_reconfig.cli.output import as_text, finding_lines, format_option, table, tsv
 from patroni_etcd_reconfig.core.findings import Finding
@@ -22,9 +21,8 @@ from patroni_etcd_reconfig.core.model import (
 from patroni_etcd_reconfig.core.preflight import examine_state
 from patroni_etcd_reconfig.core.quorum import failure_tolerance, quorum
 from patroni_etcd_reconfig.core.status import role_of, status_as_dict
-from patroni_etcd_reconfig.errors import ConfigError, ReconfigError, UnreachableError
+from patroni_etcd_reconfig.errors import ReconfigError, UnreachableError
 from patroni_etcd_reconfig.observe.everything import Observer
-from patroni_etcd_reconfig.ports import NodeControl
 
 MIB = 1024 * 1024
 _COUNTS = ("DB Size", "Term", "Index")
@@ -64,7 +62,7 @@ def _look_again(app: App) -> str:
 
 
 def _look(app: App) -> str:
-    observer = app.observer(_nodes(app), LOOK_DEADLINE)
+    observer = app.observer(controllable(app.inventory), LOOK_DEADLINE)
     try:
         seen = observer.observe()
     except UnreachableError as error:
@@ -73,14 +71,6 @@ def _look(app: App) -> str:
     if app.wants_data:
         return as_text(app.format, status_as_dict(seen, findings))
     return _tsv(seen) if app.format == "tsv" else _pretty(seen, findings)
-
-
-def _nodes(app: App) -> Mapping[str, NodeControl]:
-    """Return control of the inventory's nodes; status works without, and needs no right to control them."""
-    try:
-        return make_nodes(app.inventory)
-    except ConfigError:
-        return {}
 
 
 def _with_nodes(error: UnreachableError, observer: Observer) -> UnreachableError:

@@ -22,15 +22,21 @@ class _Asked:
     url: str
     status: MemberStatus | None = None
     members: tuple[Member, ...] = ()
-    keys: tuple[KeyValue, ...] = ()
+    keys: tuple[KeyValue, ...] | None = None
     quorate: bool = False
+    answers: bool = False
     error: str = ""
 
     def heard(self) -> Heard:
-        """Return the answer; what is still missing hung."""
+        """Return the answer; what is still missing hung, as a login does without quorum."""
+        problem = self.error or "no answer in time"
+        if self.status is None and self.answers:
+            return Heard(self.url, None, f"it runs, but tells nothing: {problem}", answers=True)
         if self.status is None:
-            return Heard(self.url, problem=self.error or "no answer in time")
-        return Heard(self.url, LiveMember(self.status, self.members, self.quorate, self.keys), self.error)
+            return Heard(self.url, problem=problem)
+        live = LiveMember(self.status, self.members, self.quorate, self.keys or ())
+        missing = f"Patroni's keys can't be read: {problem}" if self.keys is None else ""
+        return Heard(self.url, live, missing, answers=True)
 
 
 @dataclass
@@ -64,6 +70,7 @@ class MembersLook:
                     continue
                 asked = self._asked[url] = _Asked(url)
             self._start(asked, self._status)
+            self._start(asked, self._metrics)
 
     def _start(self, asked: _Asked, question: Callable[[_Asked, EtcdApi], None]) -> None:
         def task() -> None:
@@ -80,6 +87,10 @@ class MembersLook:
         asked.status = client.status()
         for question in (self._members, self._keys, self._probe):
             self._start(asked, question)
+
+    def _metrics(self, asked: _Asked, client: EtcdApi) -> None:
+        """Newer versions want a login even for the status, and a login wants quorum; metrics want none."""
+        asked.answers = client.connected_peers() is not None
 
     def _members(self, asked: _Asked, client: EtcdApi) -> None:
         asked.members = client.member_list().members

@@ -111,10 +111,11 @@ def _named(addresses: Iterable[Address], rest: Rest) -> Iterator[Address]:
 
 def _patroni(address: Address, rest: Rest) -> tuple[Mapping[str, Any] | None, str]:
     """Return the answer of the address that says it is this node, and else why there is none."""
-    strangers = []
+    # A Citus group is part of the scope in the DCS (`demo/0`), and not in what Patroni says of itself.
+    own, strangers = (address.scope.partition("/")[0], address.name), []
     for url in address.api_urls:
         answer = rest.results.get(url)
-        if answer is not None and identity(answer) in ((address.scope, address.name), ("", "")):
+        if answer is not None and identity(answer) in (own, ("", "")):
             return answer, ""
         if answer is not None:
             strangers.append(f"{url}: is {'/'.join(identity(answer))}")

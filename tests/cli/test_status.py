@@ -10,6 +10,7 @@ import click
 import pytest
 import yaml
 
+from patroni_etcd_reconfig.adapters.inventory import Inventory
 from patroni_etcd_reconfig.cli import status
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.core.model import Observation, PatroniMember
@@ -37,7 +38,7 @@ class Seeing:
 def shown(state: Observation, fmt: str = "pretty") -> str:
     """Return what `status` prints, without colours."""
     app = App(format=fmt)
-    app.__dict__["policy"] = Policy()
+    app.__dict__.update(policy=Policy(), inventory=Inventory())
     app.observer = lambda *_: Seeing(state)  # type: ignore[method-assign,assignment]
     return click.unstyle(status._look(app))
 
@@ -156,7 +157,7 @@ def test_watching_json_clears_the_screen_before_it_prints(monkeypatch: pytest.Mo
         raise WatchedEnoughError
 
     app = App(format="json")
-    app.__dict__["policy"] = Policy()
+    app.__dict__.update(policy=Policy(), inventory=Inventory())
     app.observer = lambda *_: Seeing(seen(voters(3)))  # type: ignore[method-assign,assignment]
     monkeypatch.setattr(click, "clear", lambda: said.append("clear"))
     monkeypatch.setattr(click, "echo", lambda text="", **options: said.append(str(text)))

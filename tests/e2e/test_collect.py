@@ -99,7 +99,7 @@ def test_the_file_is_private_and_says_the_same(tool: Tool, tmp_path: Path) -> No
     done = tool.run("recover", "collect", "-o", str(path), "-f", "json")
     assert path.stat().st_mode & 0o777 == 0o600
     assert json.loads(path.read_text()) == done.json
-    assert f"recover plan {path}" in done.err
+    assert done.err.splitlines()[-1].endswith(" status")  # a majority serves: there is nothing to recover
     assert "password" not in path.read_text()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from patroni_etcd_reconfig.adapters.node_local import make_nodes
+from patroni_etcd_reconfig.adapters.node_local import controllable
 from patroni_etcd_reconfig.adapters.patroni_local import (
     configs_on_this_machine,
     control_data,
@@ -59,8 +59,13 @@ def command(app: App, output: Path | None, patroni: tuple[str, ...], pg_user: st
     if output:
         write_json(output, evidence_document(evidence, findings))
     _show(app, evidence, findings)
-    then = ("recover", "plan", str(output)) if output else ("recover", "collect", "-o", "evidence.json")
-    click.echo(f"Next: {app.command_line(*then)}", err=True)
+    click.echo(f"Next: {app.command_line(*_next(evidence, output))}", err=True)
+
+
+def _next(evidence: Evidence, output: Path | None) -> tuple[str, ...]:
+    if any(node.live and node.live.quorate for node in evidence.nodes):
+        return ("status",)
+    return ("recover", "plan", str(output)) if output else ("recover", "collect", "-o", "evidence.json")
 
 
 def collector(app: App, patroni: tuple[str, ...] = (), pg_user: str = "") -> Collector:
@@ -73,7 +78,6 @@ def collector(app: App, patroni: tuple[str, ...] = (), pg_user: str = "") -> Col
         port=postgres_port(config),
         deadline=POSTGRES_DEADLINE,
     )
-    nodes = make_nodes(inventory)
     return Collector(
         connect=app.connector,
         seeds=app.endpoints,
@@ -81,10 +85,10 @@ def collector(app: App, patroni: tuple[str, ...] = (), pg_user: str = "") -> Col
         postgres=postgres,
         clock=SystemClock(),
         host=socket.gethostname(),
-        nodes=nodes,
+        nodes=controllable(inventory),
         places=[
-            Place(name, inventory.nodes[name].host, node.peer_urls, node.client_urls)
-            for name, node in nodes.items()
+            Place(one.name, one.host, _urls(one.peer_url), _urls(one.client_url))
+            for one in inventory.nodes.values()
         ],
         addresses=_addresses(app, patroni),
     )
@@ -92,11 +96,13 @@ def collector(app: App, patroni: tuple[str, ...] = (), pg_user: str = "") -> Col
 
 def _control_files(app: App) -> dict[tuple[str, str], ControlData]:
     """A PostgreSQL that is down is known by its control file, on its own machine."""
-    readers = {
-        (config.scope, str(config.raw.get("name"))): control_data(config)
-        for config in configs_on_this_machine(app.patroni)
-    }
-    return {node: reader for node, reader in readers.items() if reader}
+    configs = configs_on_this_machine(app.patroni)
+    pairs = [(local_address(config), control_data(config)) for config in configs]
+    return {(own.scope, own.name): reader for own, reader in pairs if own and reader}
+
+
+def _urls(url: str) -> tuple[str, ...]:
+    return (url,) if url else ()
 
 
 def _addresses(app: App, patroni: tuple[str, ...]) -> tuple[Address, ...]:

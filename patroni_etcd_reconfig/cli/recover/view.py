@@ -54,6 +54,8 @@ def _node_row(node: NodeEvidence) -> tuple[object, ...]:
 def _state(node: NodeEvidence) -> str:
     if node.live:
         return "serves" if node.live.quorate else "runs, no quorum"
+    if node.answers:
+        return "runs, tells nothing"
     if node.service_active is None:
         return "no answer"
     return "runs, no answer" if node.service_active else "stopped"

@@ -22,11 +22,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Heard:
-    """What came back from one client URL; `live` is None when nothing did, and `problem` says why."""
+    """What came back from one client URL; `problem` says what did not, `live` is None when nothing did."""
 
     url: str
     live: LiveMember | None = None
     problem: str = ""
+    answers: bool = False  # an etcd is there, whatever it tells
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,16 @@ def assemble(
         name = _name_of(one, nodes)
         base = nodes.get(name) or NodeEvidence(name, collected_by=by, collected_at=at)
         nodes[name] = replace(base, live=one.live, client_urls=base.client_urls or (one.url,))
-    told = {one.url: one.problem for one in heard if one.live is None}
-    return tuple(_explained(nodes[name], told, by) for name in sorted(nodes))
+    for url in _unplaced(heard, nodes.values()):
+        name = urlsplit(url).netloc
+        nodes[name] = NodeEvidence(name, _host((url,)), (), (url,), collected_by=by, collected_at=at)
+    return tuple(_explained(nodes[name], heard, by) for name in sorted(nodes))
+
+
+def _unplaced(heard: Iterable[Heard], nodes: Iterable[NodeEvidence]) -> list[str]:
+    """Return the URLs that told nothing and are no node's: all there is to name who may be there."""
+    placed = {url for node in nodes for url in node.client_urls}
+    return [one.url for one in heard if one.live is None and one.url not in placed]
 
 
 def _known(places: Sequence[Place], heard: Sequence[Heard], looked: Mapping[str, Looked]) -> dict[str, Place]:
@@ -142,11 +151,12 @@ def _host(urls: Iterable[str]) -> str:
     return next((urlsplit(url).hostname or url for url in urls), "")
 
 
-def _explained(node: NodeEvidence, told: Mapping[str, str], by: str) -> NodeEvidence:
+def _explained(node: NodeEvidence, heard: Sequence[Heard], by: str) -> NodeEvidence:
     """Say why nobody could look, and why it did not answer."""
+    own = [one for one in heard if one.url in node.client_urls]
     words = [node.problem] if node.problem else []
     if not node.reachable and not node.problem:
         words.append(f"the inventory on {by} does not control it")
-    if node.live is None:
-        words += [f"{url}: {told[url]}" for url in node.client_urls if url in told]
-    return replace(node, problem="; ".join(words))
+    words += [f"{one.url}: {one.problem}" for one in own if one.problem]
+    answers = node.live is not None or any(one.answers for one in own)
+    return replace(node, answers=answers, problem="; ".join(words))

@@ -125,7 +125,8 @@ def _node(node: NodeEvidence, evidence: Evidence) -> Iterator[Finding]:
             "it answers, but is_active says that its service is down",
             "correct commands or client_url of this node in the inventory; then collect again",
         )
-    for problem in node.data.problems if node.data else ():
+    at_rest = node.data is not None and node.live is None and not node.service_active
+    for problem in node.data.problems if node.data and at_rest else ():
         yield warning(
             "DATA_DAMAGED",
             node.name,

@@ -60,6 +60,7 @@ class NodeEvidence:
     client_urls: tuple[str, ...] = ()
     reachable: bool = False  # node control worked: its service and its disk were looked at
     service_active: bool | None = None  # None = not known
+    answers: bool = False  # an etcd answers on its client URL, be it that it tells nothing without a login
     live: LiveMember | None = None
     data: DataDirFacts | None = None
     data_present: bool | None = None  # None = not known

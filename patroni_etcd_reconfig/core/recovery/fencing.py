@@ -76,7 +76,7 @@ def _fence(member: Member, node: NodeEvidence | None, lost: frozenset[str]) -> F
 
 
 def _unproven(fence: Fence, node: NodeEvidence | None) -> Finding:
-    if node and node.live:
+    if node and (node.live or node.answers):
         return blocker(
             "RECOVERY_NOT_FENCED",
             fence.node,
@@ -99,7 +99,7 @@ def _contradictions(
     name: str, fences: tuple[Fence, ...], evidence: Evidence, survivor: str
 ) -> Iterator[Finding]:
     node = evidence.node(name)
-    if node and node.live:
+    if node and (node.live or node.answers):
         detail = "it is declared lost, and its etcd answers"
     elif node and node.reachable:
         detail = "it is declared lost, and its node can be reached and controlled"

@@ -27,7 +27,8 @@ def merge(*pieces: Evidence) -> tuple[Evidence, tuple[Finding, ...]]:
     """
     if not pieces:
         raise ValueError("nothing to merge")
-    nodes = tuple(_grouped((node for piece in pieces for node in piece.nodes), lambda node: node.name))
+    found = _placed([node for piece in pieces for node in piece.nodes])
+    nodes = tuple(_grouped(found, lambda node: node.name))
     postgres = tuple(_grouped((one for piece in pieces for one in piece.postgres), _identity))
     merged = Evidence(
         namespace=min(piece.namespace for piece in pieces),
@@ -50,6 +51,18 @@ def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> Iterator[list[
     return (groups[name] for name in sorted(groups, key=str))
 
 
+def _placed(nodes: list[NodeEvidence]) -> list[NodeEvidence]:
+    """Give what is known of a bare client URL to the node whose URL it is, where another piece names that."""
+    owners = {url: node for node in nodes if node.peer_urls for url in node.client_urls}
+    placed = []
+    for node in nodes:
+        owner = next((owners[url] for url in node.client_urls if url in owners), None)
+        bare = not node.peer_urls and not (node.live or node.data or node.reachable)
+        renamed = replace(node, name=owner.name, host=owner.host) if owner and bare else node
+        placed.append(renamed)
+    return placed
+
+
 def _merge_node(pieces: list[NodeEvidence]) -> NodeEvidence:
     local = max(pieces, key=_knows_locally)
     seen = max(pieces, key=_knows_of_answers)
@@ -58,6 +71,7 @@ def _merge_node(pieces: list[NodeEvidence]) -> NodeEvidence:
         host=local.host or seen.host,
         peer_urls=local.peer_urls or seen.peer_urls,
         client_urls=local.client_urls or seen.client_urls,
+        answers=any(piece.answers for piece in pieces),
         live=seen.live,
         collected_at=max(local.collected_at, seen.collected_at if seen.live else 0.0),
     )

@@ -46,8 +46,9 @@ def wrongly_lost(lost: frozenset[str], evidence: Evidence) -> Iterator[Finding]:
     """A loss that is declared must not contradict what was seen."""
     for name in sorted(lost):
         node = evidence.node(name)
-        if node and (node.live or node.reachable):
-            seen = "its etcd answers" if node.live else "its node can be reached and controlled"
+        if node and (node.live or node.answers or node.reachable):
+            answers = node.live or node.answers
+            seen = "its etcd answers" if answers else "its node can be reached and controlled"
             yield blocker(
                 "RECOVERY_LOST_WRONG", name, f"it is declared lost, and {seen}", f"leave out --lost {name}"
             )

@@ -37,6 +37,18 @@ def test_a_node_that_nobody_could_look_at_says_why() -> None:
     assert found["b"].problem == "the inventory on db1 does not control it; http://b:2379: connection refused"
 
 
+def test_a_url_that_is_nobody_s_and_tells_nothing_is_shown_by_its_address() -> None:
+    found = nodes(Heard("http://x:2379", problem="connection refused"), places=())
+    assert (found["x:2379"].host, found["x:2379"].answers) == ("x", False)
+    assert found["x:2379"].problem.endswith("http://x:2379: connection refused")
+
+
+def test_a_member_that_answers_and_tells_nothing_is_known_to_run() -> None:
+    found = nodes(Heard(url("b"), problem="it runs, but tells nothing", answers=True))
+    assert [found[name].answers for name in "abc"] == [False, True, False]
+    assert nodes(Heard(url("a"), live("a")))["a"].answers
+
+
 def test_a_node_whose_control_failed_is_not_reachable() -> None:
     found = nodes(a=Looked(NodeView("a", problem="is_active: no such program")))
     assert (found["a"].reachable, found["a"].service_active) == (False, None)

@@ -62,6 +62,14 @@ def test_each_postgresql_is_what_knows_most_of_it() -> None:
     ]
 
 
+def test_a_bare_url_is_the_node_s_that_another_piece_names() -> None:
+    bare = node("a:2379", peer_urls=(), client_urls=("http://a:2379",), answers=True, collected_by="db3")
+    for pieces in ((FIRST, evidence(bare)), (evidence(bare), FIRST)):
+        found, findings = merge(*pieces)
+        assert [(one.name, one.answers) for one in found.nodes] == [("a", True), ("b", False), ("c", False)]
+        assert (found.nodes[0].data, findings) == (data("a"), ())
+
+
 def test_what_patroni_says_comes_from_where_it_answers() -> None:
     down = evidence(pg("pg1", source="controldata", running=False, timeline=2, lsn=5))
     rest = evidence(pg("pg1", patroni_answers=True, patroni_state="stopped", paused=True, tags=("nosync",)))
