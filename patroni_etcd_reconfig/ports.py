@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Protocol
 
 from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus, NodeView
 from patroni_etcd_reconfig.core.model import KeyValue as KeyValue
+from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
 from patroni_etcd_reconfig.core.recovery.postgres_facts import ControlFacts, SqlFacts
 
 
@@ -153,6 +154,12 @@ class NodeControl(Protocol):
 
     def look(self) -> NodeView:
         """Read the node's state; never changes anything, never raises for what a NodeView can say."""
+
+    def read_data(self, namespace: str) -> DataDirFacts | None:
+        """Read the data dir without changing anything; None when it holds no write-ahead log.
+
+        `namespace` is that of Patroni's keys, which are read from its database.
+        """
 
     def stop(self) -> None:
         """Stop the service and return when it is down; a service that is down already is fine."""

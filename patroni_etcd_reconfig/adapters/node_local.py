@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patroni_etcd_reconfig.adapters.commands import Outcome, run, split_command
+from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings, set_settings
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
 from patroni_etcd_reconfig.adapters.set_aside import set_aside_beside
 from patroni_etcd_reconfig.core.model import DataDir, NodeView
+from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
 from patroni_etcd_reconfig.core.wal import read_identity
 from patroni_etcd_reconfig.errors import ConfigError, NodeControlError
 from patroni_etcd_reconfig.files import fsync_dir, write_atomically
@@ -102,6 +104,14 @@ class LocalNode:
             peer_urls=self.peer_urls,
             client_urls=self.client_urls,
         )
+
+    def read_data(self, namespace: str) -> DataDirFacts | None:
+        """Read the data dir without changing anything."""
+        wal_dir = Path(self.config.wal_dir) if self.config.wal_dir else None
+        try:
+            return read_data_dir(Path(self.config.data_dir), wal_dir, namespace)
+        except OSError as error:
+            raise self._failed(f"its data: {_words(error)}", "correct data_dir or its rights") from error
 
     def stop(self) -> None:
         """Stop the service and wait until `is_active` says that it is down."""

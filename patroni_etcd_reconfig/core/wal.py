@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from patroni_etcd_reconfig.core.model import DataDir
+from patroni_etcd_reconfig.core.protobuf import fields_of
 
 
 class RecordType(IntEnum):
@@ -37,11 +38,6 @@ class Record:
 _LENGTH_SIZE = 8
 _LENGTH_MASK = (1 << 56) - 1
 _PADDED = 1 << 63
-_MAX_VARINT = 10  # bytes that a 64-bit number can take in protobuf
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
-
-Value = int | bytes
 
 
 def read_identity(first_segment: bytes) -> DataDir | None:
@@ -73,7 +69,7 @@ def iter_records(data: bytes) -> Iterator[Record]:
 
 
 def _record(message: bytes) -> Record | None:
-    fields = _fields(message)
+    fields = fields_of(message)
     if fields is None:
         return None
     kind, crc, data = fields.get(1, 0), fields.get(2, 0), fields.get(3, b"")
@@ -84,48 +80,10 @@ def _record(message: bytes) -> Record | None:
 
 def _identity(metadata: bytes) -> DataDir | None:
     """Read etcdserverpb.Metadata: field 1 is the member's id, field 2 the cluster's."""
-    fields = _fields(metadata)
+    fields = fields_of(metadata)
     if fields is None:
         return None
     member, cluster = fields.get(1), fields.get(2)
     if isinstance(member, int) and isinstance(cluster, int):
         return DataDir(cluster_id=cluster, member_id=member)
-    return None
-
-
-def _fields(message: bytes) -> dict[int, Value] | None:
-    """Return a protobuf message's fields by number, the last of each; None where it isn't well-formed."""
-    fields: dict[int, Value] = {}
-    at = 0
-    while at < len(message):
-        key = _varint(message, at)
-        value = _value(message, key[1], key[0] & 7) if key else None
-        if key is None or value is None:
-            return None
-        fields[key[0] >> 3], at = value
-    return fields
-
-
-def _value(message: bytes, at: int, wire_type: int) -> tuple[Value, int] | None:
-    """Return one field's value and where it ends; None when it is cut off or of no known wire type."""
-    if wire_type == _VARINT:
-        return _varint(message, at)
-    if wire_type == _BYTES:
-        length = _varint(message, at)
-        return _slice(message, length[1], length[0]) if length else None
-    size = {_FIXED64: 8, _FIXED32: 4}.get(wire_type)
-    return _slice(message, at, size) if size else None
-
-
-def _slice(message: bytes, at: int, size: int) -> tuple[bytes, int] | None:
-    return (message[at : at + size], at + size) if at + size <= len(message) else None
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int] | None:
-    """Return a base-128 number, as an unsigned 64-bit one, and where it ends; None when it is cut off."""
-    number = 0
-    for shift, byte in enumerate(message[at : at + _MAX_VARINT]):
-        number |= (byte & 0x7F) << (7 * shift)
-        if byte < 0x80:
-            return number & (1 << 64) - 1, at + shift + 1
     return None

@@ -9,7 +9,7 @@ from functools import partial
 from patroni_etcd_reconfig.core.model import NodeView
 from patroni_etcd_reconfig.core.recovery.addresses import Address, addresses_in_keys, combined
 from patroni_etcd_reconfig.core.recovery.assemble import Looked, Place, assemble
-from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts, Evidence, NodeEvidence
+from patroni_etcd_reconfig.core.recovery.evidence import Evidence, NodeEvidence
 from patroni_etcd_reconfig.errors import ReconfigError
 from patroni_etcd_reconfig.observe.members import MembersLook
 from patroni_etcd_reconfig.observe.postgres import PostgresCollector
@@ -71,16 +71,9 @@ class Collector:
         if not view.data_present:
             return Looked(view)
         try:
-            return Looked(view, read_data(node, self.namespace))
+            return Looked(view, node.read_data(self.namespace))
         except ReconfigError as error:
             return Looked(view, data_problem=str(error))
-
-
-def read_data(node: NodeControl, namespace: str) -> DataDirFacts | None:
-    """Return what the node's data dir holds; None where node control can't read it."""
-    read = getattr(node, "read_data", None)
-    facts: DataDirFacts | None = read(namespace) if read else None
-    return facts
 
 
 def _stored_urls(looked: Mapping[str, Looked]) -> tuple[str, ...]:

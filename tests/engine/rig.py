@@ -16,6 +16,7 @@ from patroni_etcd_reconfig.core.model import (
     Progress,
 )
 from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
 from patroni_etcd_reconfig.core.steps import Step
 from patroni_etcd_reconfig.engine.actions import Actions
 from patroni_etcd_reconfig.engine.joining import Joining
@@ -71,6 +72,9 @@ class FakeNode:
 
     def look(self) -> NodeView:
         return self.view
+
+    def read_data(self, namespace: str) -> DataDirFacts | None:
+        return None
 
     def stop(self) -> None:
         self.stops += 1

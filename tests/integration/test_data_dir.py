@@ -1,0 +1,146 @@
+"""Data dirs of real etcd, read while it runs, after a stop and after a kill, whole and damaged."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
+from patroni_etcd_reconfig.adapters.etcd_client import Connector, EtcdClient
+from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
+from tests.integration.etcd_servers import EtcdCluster, wait_until
+
+pytestmark = pytest.mark.etcd
+NAMESPACE = "/service"
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, etcd_dir: Path) -> Iterator[EtcdCluster]:
+    """Give three members after some writes and snapshots: n1 and n2 were killed, n3 was stopped in order."""
+    root = tmp_path_factory.mktemp("data-dir")
+    with EtcdCluster(root, 3, etcd_dir=etcd_dir, settings={"snapshot-count": "40"}) as cluster:
+        cluster.start_all()
+        _write(client(cluster, 1))
+        (root / "status").write_text(" ".join(str(_position(cluster, i)) for i in (1, 2, 3)))
+        cluster.kill(1)
+        cluster.kill(2)
+        cluster.stop(3)
+        yield cluster
+
+
+def client(cluster: EtcdCluster, i: int) -> EtcdClient:
+    return Connector()(cluster.client_url(i), 3.0)
+
+
+def _write(to: EtcdClient) -> None:
+    for number in range(120):
+        to.put(f"{NAMESPACE}/lab/members/pg{number % 3}", f"value {number}")
+        to.put(f"/other/{number}", "x" * 2000)
+    to.put(f"{NAMESPACE}/lab/leader", "pg1", lease=to.grant_lease(60))
+    to.delete(f"{NAMESPACE}/lab/members/pg2")
+
+
+def _position(cluster: EtcdCluster, i: int) -> int:
+    want = client(cluster, 1).status().raft_index
+    wait_until(lambda: client(cluster, i).status().raft_applied_index >= want, 10, "all to be applied")
+    return client(cluster, i).status().raft_index
+
+
+def facts(cluster: EtcdCluster, i: int) -> DataDirFacts:
+    found = read_data_dir(cluster.data_dir(i), None, NAMESPACE)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("i", [1, 2, 3])
+def test_a_stopped_member_s_data_tell_how_far_it_got(stopped: EtcdCluster, i: int) -> None:
+    live = [int(word) for word in (stopped.root / "status").read_text().split()]
+    found = facts(stopped, i)
+    assert found.problems == ()
+    assert found.last_index >= live[i - 1] >= 240
+    assert found.commit <= found.last_index
+    assert (found.term, found.last_term) == (2, 2)
+    assert (found.is_learner, found.is_removed) == (False, False)
+    assert {member.name for member in found.members} == {"n1", "n2", "n3"}
+    assert found.member_id in {member.id for member in found.members}
+    assert (found.last_written_at or 0) > 0
+
+
+def test_patroni_s_keys_are_read_from_the_database_as_etcd_would_give_them(stopped: EtcdCluster) -> None:
+    found = facts(stopped, 3)  # the others were killed: their databases may trail
+    keys = {kv.key: kv for kv in found.keys}
+    assert sorted(keys) == [f"{NAMESPACE}/lab/{name}" for name in ("leader", "members/pg0", "members/pg1")]
+    assert keys[f"{NAMESPACE}/lab/leader"].value == "pg1"
+    assert keys[f"{NAMESPACE}/lab/leader"].lease != 0
+    assert keys[f"{NAMESPACE}/lab/members/pg0"].value == "value 117"
+    assert keys[f"{NAMESPACE}/lab/members/pg0"].version == 40
+    assert found.revision == 1 + 240 + 2
+
+
+def test_a_running_member_s_data_can_be_read(stopped: EtcdCluster, etcd_dir: Path, tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path, 1, etcd_dir=etcd_dir) as running:
+        running.start_all()
+        client(running, 1).put(f"{NAMESPACE}/x/leader", "a")
+        found = facts(running, 1)
+        assert found.problems == ()
+        assert found.last_index >= client(running, 1).status().raft_index - 1
+
+
+def test_a_learner_and_a_removed_member_are_told_from_voters(etcd_dir: Path, tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path, 2, etcd_dir=etcd_dir) as cluster:
+        cluster.start_all()
+        wait_until(lambda: client(cluster, 1).add_learner((cluster.peer_url(3),)) is not None, 15, "5 s rule")
+        cluster.configure(3, state="existing", members=(1, 2, 3))
+        cluster.start(3)
+        wait_until(lambda: client(cluster, 3).status().is_learner, 15, "the learner")
+        ids = {member.name: member.id for member in client(cluster, 1).member_list().members}
+        wait_until(lambda: facts(cluster, 3).is_learner is True, 10, "the learner's own database to say so")
+        leader = client(cluster, 1).status().leader_id
+        victim = 2 if ids["n1"] == leader else 1
+        wait_until(lambda: _removed(client(cluster, 3 - victim), ids[f"n{victim}"]), 15, "the removal")
+        wait_until(lambda: victim not in cluster.running, 20, "the removed member to end")
+        assert facts(cluster, victim).is_removed
+
+
+def _removed(through: EtcdClient, member_id: int) -> bool:
+    through.remove_member(member_id)
+    return True
+
+
+def test_no_data_dir_is_none(tmp_path: Path) -> None:
+    assert read_data_dir(tmp_path, None, NAMESPACE) is None
+    assert read_data_dir(tmp_path / "missing", None, NAMESPACE) is None
+
+
+def test_a_write_ahead_log_elsewhere_is_found(stopped: EtcdCluster, tmp_path: Path) -> None:
+    shutil.copytree(stopped.data_dir(3), tmp_path / "data")
+    (tmp_path / "data" / "member" / "wal").rename(tmp_path / "wal")
+    found = read_data_dir(tmp_path / "data", tmp_path / "wal", NAMESPACE)
+    assert found is not None
+    assert found.last_index == facts(stopped, 3).last_index
+
+
+def test_cut_and_damaged_databases_are_named_and_the_log_is_read_all_the_same(
+    stopped: EtcdCluster, tmp_path: Path
+) -> None:
+    shutil.copytree(stopped.data_dir(3), tmp_path / "data")
+    database, good = tmp_path / "data" / "member" / "snap" / "db", facts(stopped, 3)
+    whole, chance = database.read_bytes(), random.Random(3)
+    for number in range(40):
+        damaged = bytearray(whole[: chance.randrange(len(whole))] if number % 2 else whole)
+        for _ in range(200):
+            if damaged:
+                damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        database.write_bytes(damaged)
+        found = read_data_dir(tmp_path / "data", None, NAMESPACE)
+        assert found is not None
+        assert found.last_index == good.last_index
+        assert found.problems == () or str(database) in found.problems[0]
+    database.unlink()
+    missing = read_data_dir(tmp_path / "data", None, NAMESPACE)
+    assert missing is not None
+    assert missing.problems == (f"{database}: is missing",)
