@@ -12,6 +12,7 @@ from pathlib import Path
 
 from patroni_etcd_reconfig.adapters.commands import Outcome, run, split_command
 from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
+from patroni_etcd_reconfig.adapters.disk import free_bytes, is_mount
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings, set_settings
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
 from patroni_etcd_reconfig.adapters.set_aside import set_aside_beside
@@ -97,8 +98,8 @@ class LocalNode:
             service_active=active,
             data_present=present,
             data=data,
-            data_free_bytes=_free_bytes(Path(self.config.data_dir)),
-            data_is_mount=any(_is_mount(path) for path in self._directories()),
+            data_free_bytes=free_bytes(Path(self.config.data_dir)),
+            data_is_mount=any(is_mount(path) for path in self._directories()),
             config_problem=self._config_problem(),
             set_aside=set_aside_beside(Path(self.config.data_dir)),
             peer_urls=self.peer_urls,
@@ -227,7 +228,7 @@ class LocalNode:
         return run(split_command(config.commands[command], values), timeout or self.timeout)
 
     def _check_move(self, source: Path, target: Path) -> None:
-        if _is_mount(source):
+        if is_mount(source):
             remedy = "make data_dir a directory below the mount point, here and in etcd's configuration"
             raise self._failed(f"{source}: a mount point can't be renamed", remedy)
         if _holds(source) and _is_there(target):
@@ -277,30 +278,3 @@ def _make_like(path: Path, model: os.stat_result) -> None:
 
 def _words(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-
-
-def _free_bytes(path: Path) -> int | None:
-    """Return what the file system has free for a directory, which may not be there yet."""
-    for place in (path, *path.parents):
-        try:
-            state = os.statvfs(place)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return None
-        return state.f_bavail * state.f_frsize
-    return None
-
-
-def _is_mount(path: Path) -> bool:
-    """Return whether something is mounted there; a bind mount is seen only in the kernel's table."""
-    if os.path.ismount(path):
-        return True
-    try:
-        table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return False
-    points = (line.split(" ")[4] for line in table)  # proc(5): the fifth field, blanks as \040
-    return str(path.resolve()) in {
-        re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point) for point in points
-    }

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from patroni_etcd_reconfig.adapters import node_local
+from patroni_etcd_reconfig.adapters import disk, node_local
 from patroni_etcd_reconfig.adapters.commands import run, split_command
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
 from patroni_etcd_reconfig.adapters.node_local import LocalNode, make_nodes
@@ -412,8 +412,8 @@ def test_a_mount_point_is_refused_and_seen_beforehand(config: NodeConfig, tmp_pa
 
 
 def test_a_mount_point_in_the_kernels_table_is_seen(config: NodeConfig) -> None:
-    assert node_local._is_mount(Path("/proc"))
-    assert not node_local._is_mount(Path(config.data_dir))
+    assert disk.is_mount(Path("/proc"))
+    assert not disk.is_mount(Path(config.data_dir))
 
 
 def test_a_rename_that_fails_is_an_error_with_the_systems_words(

@@ -1,0 +1,34 @@
+"""Directories and file systems of this machine, as far as node control has to know them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+
+def free_bytes(path: Path) -> int | None:
+    """Return what the file system has free for a directory, which may not be there yet."""
+    for place in (path, *path.parents):
+        try:
+            state = os.statvfs(place)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+        return state.f_bavail * state.f_frsize
+    return None
+
+
+def is_mount(path: Path) -> bool:
+    """Return whether something is mounted there; a bind mount is seen only in the kernel's table."""
+    if os.path.ismount(path):
+        return True
+    try:
+        table = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return False
+    points = (line.split(" ")[4] for line in table)  # proc(5): the fifth field, blanks as \040
+    return str(path.resolve()) in {
+        re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point) for point in points
+    }
