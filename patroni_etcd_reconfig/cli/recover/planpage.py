@@ -9,7 +9,7 @@ from patroni_etcd_reconfig.core.findings import Finding
 from patroni_etcd_reconfig.core.model import format_id
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, NodeEvidence
 from patroni_etcd_reconfig.core.recovery.model import Fence, RecoveryPlan, ScopePlan, Way
-from patroni_etcd_reconfig.core.recovery.narrative import steps_in_words
+from patroni_etcd_reconfig.core.recovery.plan_codec import steps_in_words
 from patroni_etcd_reconfig.core.recovery.standing import format_lsn
 
 POSTGRES_COLUMNS = ("Node", "TL", "LSN", "Bytes Behind", "Note")

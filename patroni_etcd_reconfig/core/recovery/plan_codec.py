@@ -10,8 +10,8 @@ from typing import Any
 
 from patroni_etcd_reconfig.core.findings import Finding
 from patroni_etcd_reconfig.core.recovery.codec import FORMAT, NotReadableError, checked, decode, encode
-from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
-from patroni_etcd_reconfig.core.recovery.narrative import steps_in_words
+from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Way
+from patroni_etcd_reconfig.core.recovery.steps import describe, steps_of
 
 ID_LENGTH = 12  # hex digits: enough to tell plans apart, short enough to type
 
@@ -26,6 +26,13 @@ def plan_id(plan: RecoveryPlan) -> str:
     data = {key: value for key, value in encode(plan).items() if key != "id"}
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:ID_LENGTH]
+
+
+def steps_in_words(plan: RecoveryPlan) -> tuple[str, ...]:
+    """Return what `recover apply` will do, in order; nothing where no data can go on."""
+    if plan.way is Way.FORCE and plan.survivor is None:
+        return ()
+    return tuple(describe(step) for step in steps_of(plan))
 
 
 def plan_document(plan: RecoveryPlan | None, findings: Iterable[Finding] = ()) -> dict[str, Any]:

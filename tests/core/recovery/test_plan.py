@@ -11,8 +11,8 @@ from patroni_etcd_reconfig.core.findings import Finding, Severity, blockers
 from patroni_etcd_reconfig.core.model import Member
 from patroni_etcd_reconfig.core.recovery.evidence import NodeEvidence, PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.model import Choice, RecoveryPlan, Survivor, Way
-from patroni_etcd_reconfig.core.recovery.narrative import steps_in_words
 from patroni_etcd_reconfig.core.recovery.plan import plan_recovery
+from patroni_etcd_reconfig.core.recovery.plan_codec import steps_in_words
 from tests.core.recovery.builders import (
     IDS,
     NOW,
@@ -67,7 +67,7 @@ class TestHarmless:
         assert planned[0].way is Way.START
         assert planned[0].start == ("b",)
         assert blockers(planned[1]) == ()
-        assert steps_in_words(planned[0])[0] == "start etcd on b"
+        assert steps_in_words(planned[0])[0] == "start b with the data they have"
 
     def test_all_that_can_be_started_are(self) -> None:
         assert plan(down("a"), down("b", 90), down("c"))[0].start == ("a", "b", "c")
@@ -320,17 +320,19 @@ class TestLosses:
 def test_the_steps_are_told_in_order() -> None:
     planned = plan(alone("a"), down("b", 50, is_learner=True), away("c"), primary("pg1"), lost="c")
     assert steps_in_words(planned[0]) == (
-        "a: save a snapshot while it runs, then stop it cleanly",
-        "a: copy its data dir before anything changes it",
-        "b: stop etcd, keep it stopped, rename its data dir aside",
-        "c: declared lost; it must never start with its old data",
-        "a: start it alone with --force-new-cluster, for one start, on loopback, "
-        "where Patroni can't reach it",
-        "a: its peer URL becomes http://a:2380, if it is another",
-        "a: restart it without the flag until its raft term is 5 or more",
-        "scope demo: compare its keys with PostgreSQL and repair them "
-        "(now stale: initialize, history, leader); the lead goes to pg1",
-        "open a to Patroni, and wait until each scope has a leader that accepts writes",
-        "b: join as a learner with empty data, promote when in sync",
-        "verify: members, data, leaders, and the etcd hosts that Patroni has",
+        "save a snapshot of a, which runs",
+        "stop a cleanly",
+        "copy the data dir of a and compare the copy",
+        "fence b: stopped, data set aside, no new cluster by an accidental start",
+        "start a in quarantine, once with --force-new-cluster: it goes on alone",
+        "restart a in quarantine without the flag until its raft term is 5 or more",
+        "compare Patroni's keys with PostgreSQL, and repair them: demo",
+        "end the quarantine and start a as its service",
+        "wait until demo has a leader that takes writes",
+        "rebuild b as learners, and promote them",
+        "verify etcd, Patroni and its list of etcd hosts",
     )
+
+
+def test_a_plan_without_a_survivor_has_no_steps() -> None:
+    assert steps_in_words(plan(wiped("a"), wiped("b"))[0]) == ()

@@ -31,7 +31,7 @@ def test_has_the_parts_that_scripts_count_on() -> None:
     assert set(written) == {"format", "plan", "findings", "error"}
     assert written["plan"]["survivor"]["node"] == "a"
     assert [fence["node"] for fence in written["plan"]["fence"]] == ["b", "c"]
-    assert written["plan"]["steps"][0] == "a: copy its data dir before anything changes it"
+    assert written["plan"]["steps"][0] == "stop a cleanly"
 
 
 def test_the_id_follows_from_all_the_rest() -> None:
