@@ -40,8 +40,10 @@ etcd-versions: setup
 test-versions: etcd-versions
 	ETCD_DIRS="$$(ls -d $(CURDIR)/.etcd/*/ | tr '\n' ':')" $(PYTHON) -m pytest -m etcd $(TESTS)
 
+# About 15 minutes; BENCH=replace measures one scenario, BENCH_DB=64MB makes the large database a small one.
+BENCH_DB ?= 2GB
 bench: setup
-	$(PYTHON) -m patroni_etcd_reconfig.lab.bench
+	$(PYTHON) -m patroni_etcd_reconfig.lab.bench $(BENCH) --size $(BENCH_DB) $(if $(BENCH_TMP),--tmp $(BENCH_TMP))
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

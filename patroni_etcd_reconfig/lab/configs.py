@@ -40,9 +40,14 @@ def etcd_settings(layout: Layout, i: int) -> dict[str, str]:
     }
 
 
-def etcd_env(layout: Layout, i: int) -> str:
-    """Return the environment file of etcd member i, fit for both a shell and systemd."""
-    lines = (f"{key}={shlex.quote(value)}\n" for key, value in etcd_settings(layout, i).items())
+def etcd_env(layout: Layout, i: int, settings: Mapping[str, str] | None = None) -> str:
+    """Return the environment file of etcd member i, fit for both a shell and systemd.
+
+    `settings` are further ones, by flag name.
+    """
+    more = {f"ETCD_{flag.upper().replace('-', '_')}": value for flag, value in (settings or {}).items()}
+    variables = {**etcd_settings(layout, i), **more}
+    lines = (f"{key}={shlex.quote(value)}\n" for key, value in variables.items())
     return "".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from patroni_etcd_reconfig.errors import StepFailedError
@@ -17,15 +17,24 @@ _READY_TIMEOUT = 30.0
 
 @contextlib.contextmanager
 def etcd_only(
-    root: Path, net: int, etcd_dir: Path | None = None, probe_interval: float = PROBE_INTERVAL
+    root: Path,
+    net: int,
+    etcd_dir: Path | None = None,
+    probe_interval: float = PROBE_INTERVAL,
+    *,
+    settings: Mapping[str, str] | None = None,
+    prepare: Callable[[Layout], None] | None = None,
 ) -> Iterator[Layout]:
     """Give a running 3-member etcd on 127.0.<net>.1 to .3, with the files that `-c` and `-i` want.
 
+    `settings` are further etcd settings, by flag name; `prepare` may lay out data before the first start.
     Ends exactly what it started, whatever happens. Raises StepFailedError when etcd is not ready in 30 s.
     """
     layout = make_layout(root, net)
     addresses.check_free(one for one in layout.endpoints() if one.process.startswith("etcd"))
-    _write_files(layout, programs.find_etcd(etcd_dir), probe_interval)
+    _write_files(layout, programs.find_etcd(etcd_dir), probe_interval, settings)
+    if prepare:
+        prepare(layout)
     try:
         start_members(layout)
         yield layout
@@ -45,7 +54,9 @@ def start_members(layout: Layout) -> None:
         raise StepFailedError(f"waited {_READY_TIMEOUT:.0f} s for {missing}", hint=f"see {layout.root}/logs")
 
 
-def _write_files(layout: Layout, etcd: Path, probe_interval: float) -> None:
+def _write_files(
+    layout: Layout, etcd: Path, probe_interval: float, settings: Mapping[str, str] | None
+) -> None:
     for path in layout.directories:
         path.mkdir(parents=True, exist_ok=True)
     hosts = ", ".join(layout.client_url(i).removeprefix("http://") for i in NODES)
@@ -53,4 +64,4 @@ def _write_files(layout: Layout, etcd: Path, probe_interval: float) -> None:
     write_private(layout.inventory, configs.inventory(layout, probe_interval, etcd))
     write_private(layout.etcd_service, configs.etcd_service(layout, etcd), 0o700)
     for i in NODES:
-        write_private(layout.etcd_env(i), configs.etcd_env(layout, i))
+        write_private(layout.etcd_env(i), configs.etcd_env(layout, i, settings))

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +43,7 @@ class Measured:
     largest_gap_ms: float
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """etcd said no, or not yet."""
 
 
@@ -85,24 +85,25 @@ def _replace(cluster: _Cluster, i: int, mode: Mode) -> None:
     victim = known[f"n{i}"]
     if mode == "floor" and cluster.call(other, "maintenance/status").get("leader") == victim:
         cluster.call(i, "maintenance/transfer-leadership", {"targetID": known[f"n{other}"]})
-    _retry(lambda: cluster.call(other, "cluster/member/remove", {"ID": victim}), pause=0.05)
+    retry(lambda: cluster.call(other, "cluster/member/remove", {"ID": victim}), pause=0.05)
     cluster.wipe(i)
     wanted = {"peerURLs": [cluster.layout.peer_url(i)], "isLearner": mode == "floor"}
-    added = _retry(lambda: cluster.call(other, "cluster/member/add", wanted), pause=0.1)
+    added = retry(lambda: cluster.call(other, "cluster/member/add", wanted), pause=0.1)
     cluster.start(i, cluster.initial_cluster(other, i), "existing")
     if mode == "floor":
         new = {"ID": added["member"]["ID"]}
-        _retry(lambda: cluster.call(other, "cluster/member/promote", new), pause=0.02)
+        retry(lambda: cluster.call(other, "cluster/member/promote", new), pause=0.02)
     else:
-        _retry(lambda: cluster.call(i, "kv/range", {"key": _KEY}), pause=0.1)
+        retry(lambda: cluster.call(i, "kv/range", {"key": _KEY}), pause=0.1)
 
 
-def _retry(action: Callable[[], T], *, pause: float, seconds: float = 60) -> T:
+def retry(action: Callable[[], T], *, pause: float, seconds: float = 60) -> T:
+    """Ask until etcd takes it; StepFailedError when the time is over."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             return action()
-        except (_RefusedError, urllib3.exceptions.HTTPError, ValueError) as error:
+        except (RefusedError, urllib3.exceptions.HTTPError, ValueError) as error:
             if time.monotonic() > deadline:
                 raise StepFailedError(
                     f"the yardstick's etcd did not answer for {seconds:.0f} s: {error}"
@@ -122,7 +123,7 @@ def call(
     )
     data: dict[str, Any] = json.loads(answer.data)
     if answer.status != 200:
-        raise _RefusedError(data.get("message") or data)
+        raise RefusedError(data.get("message") or data)
     return data
 
 
@@ -152,7 +153,7 @@ class _Cluster:
         everyone = ",".join(f"n{j}={self.layout.peer_url(j)}" for j in NODES)
         for i in NODES:
             self.start(i, everyone, "new")
-        _retry(lambda: self.call(1, "kv/range", {"key": _KEY}), pause=0.1)
+        retry(lambda: self.call(1, "kv/range", {"key": _KEY}), pause=0.1)
 
     def start(self, i: int, initial_cluster: str, state: str) -> None:
         client, peer = self.layout.client_url(i), self.layout.peer_url(i)
@@ -202,10 +203,11 @@ class _Cluster:
 class Putter:
     """Puts a key about every 2 ms through any member that answers; notes the gaps between answers."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, nodes: Sequence[int] = NODES) -> None:
         self.puts = 0
         self.largest_gap = 0.0
         self._layout = layout
+        self._nodes = nodes
         self._http = urllib3.PoolManager(retries=False)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="putter", daemon=True)
@@ -221,13 +223,14 @@ class Putter:
         self._http.clear()
 
     def _run(self) -> None:
-        asked, last = 1, time.monotonic()
+        turn, last = 0, time.monotonic()
         while not self._stop.wait(0.002):
+            asked = self._nodes[turn % len(self._nodes)]
             value = base64.b64encode(str(time.time()).encode()).decode()
             try:
                 call(self._http, self._layout, asked, "kv/put", {"key": _KEY, "value": value}, read=3.3)
-            except (_RefusedError, urllib3.exceptions.HTTPError, ValueError):
-                asked = asked % len(NODES) + 1
+            except (RefusedError, urllib3.exceptions.HTTPError, ValueError):
+                turn += 1
                 self._stop.wait(0.005)
                 continue
             now = time.monotonic()
