@@ -38,6 +38,15 @@ class LeaseLeft:
 
 
 @dataclass(frozen=True)
+class Metrics:
+    """What a member's own metrics tell that no call does. `quota` in bytes, None = not told."""
+
+    connected: frozenset[int]  # ids of the peers it has live streams with
+    sends_snapshot_to: frozenset[int] = frozenset()  # ids of the members that receive one from it now
+    quota: int | None = None
+
+
+@dataclass(frozen=True)
 class HashKv:
     """The hash of all keys up to a revision; comparable between members when `compact_revision` agrees."""
 
@@ -72,8 +81,8 @@ class EtcdApi(Protocol):
     def alarms(self) -> tuple[Alarm, ...]:
         """Return the alarms that are raised in the cluster."""
 
-    def connected_peers(self) -> frozenset[int] | None:
-        """Return the ids of the peers it has live streams with; None where the metrics are not served."""
+    def metrics(self) -> Metrics | None:
+        """Return what the member's metrics tell; None where they are not served at the client URL."""
 
     def hash_kv(self, revision: int) -> HashKv | None:
         """Return the hash of the key space at a revision; None where the version doesn't offer it."""

@@ -66,6 +66,8 @@ class Cluster:
         self.calls: list[tuple[str, str]] = []
         self.refusals: defaultdict[str, list[EtcdError]] = defaultdict(list)
         self.lost: set[str] = set()
+        self.receiving: frozenset[int] = frozenset()  # ids of members that the leader sends a snapshot to
+        self.quota: int | None = None
         self.cut: set[tuple[int, int]] = set()  # (one, other): the one has no live stream to the other
         self.before: Callable[[str], None] = lambda call: None
         self.real_hang = 0.0  # seconds of real time that a hung member takes

@@ -33,6 +33,7 @@ from patroni_etcd_reconfig.ports import (
     KeyValue,
     LeaseLeft,
     MemberList,
+    Metrics,
     RangeResult,
     SnapshotInfo,
 )
@@ -88,13 +89,15 @@ class FakeMember:
     def alarms(self) -> tuple[Alarm, ...]:
         return self._call("alarms", lambda me: tuple(self.etcd.raised))
 
-    def connected_peers(self) -> frozenset[int] | None:
-        def act(me: Process) -> frozenset[int]:
+    def metrics(self) -> Metrics | None:
+        def act(me: Process) -> Metrics:
             others = set(self.etcd.members) - {me.member_id}
             cut = self.etcd.cut
-            return frozenset(i for i in others if self.etcd.running(i) and (me.member_id, i) not in cut)
+            live = frozenset(i for i in others if self.etcd.running(i) and (me.member_id, i) not in cut)
+            sends = self.etcd.receiving if me.member_id == self.etcd.leader_id else frozenset()
+            return Metrics(live, sends, self.etcd.quota)
 
-        return self._call("connected_peers", act, quorum=False)
+        return self._call("metrics", act, quorum=False)
 
     def hash_kv(self, revision: int) -> HashKv | None:
         return self._call("hash_kv", lambda me: me.hash_kv, quorum=False)

@@ -7,6 +7,18 @@ import re
 from pathlib import Path
 
 
+def database_bytes(data_dir: Path) -> int | None:
+    """Return the bytes of the database, or of the one that arrives: etcd receives it beside the old one.
+
+    Seen on etcd 3.4: `member/snap/tmp*` grows while a snapshot is received, and becomes `db` in the end.
+    """
+    try:
+        sizes = [path.stat().st_size for path in (data_dir / "member" / "snap").iterdir()]
+    except OSError:  # no data, or a file that was renamed between the two calls
+        return None
+    return max(sizes, default=None)
+
+
 def free_bytes(path: Path) -> int | None:
     """Return what the file system has free for a directory, which may not be there yet."""
     for place in (path, *path.parents):

@@ -33,7 +33,15 @@ from patroni_etcd_reconfig.errors import (
     GatewayOffError,
     NotSupportedError,
 )
-from patroni_etcd_reconfig.ports import HashKv, KeyValue, LeaseLeft, MemberList, RangeResult, SnapshotInfo
+from patroni_etcd_reconfig.ports import (
+    HashKv,
+    KeyValue,
+    LeaseLeft,
+    MemberList,
+    Metrics,
+    RangeResult,
+    SnapshotInfo,
+)
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse  # urllib3 1.26 has no such name
@@ -109,13 +117,13 @@ class EtcdClient:
         """Return the alarms that are raised in the cluster; goes through raft, so needs quorum."""
         return self._call("maintenance/alarm", {"action": "GET"}, etcd_json.alarms)
 
-    def connected_peers(self) -> frozenset[int] | None:
-        """Return the ids of the peers it has live streams with; None where the metrics are not served."""
+    def metrics(self) -> Metrics | None:
+        """Return what the member's metrics tell; None where they are not served at the client URL."""
         try:
             status, body = self._exchange("GET", "/metrics", None, {}, self._deadline())
         except EtcdError:
             return None
-        return etcd_json.active_peers(body) if status == 200 else None
+        return etcd_json.metrics(body) if status == 200 else None
 
     def hash_kv(self, revision: int) -> HashKv | None:
         """Return the hash of the key space at a revision; None where the gateway lacks it (3.4, 3.5.1)."""

@@ -12,11 +12,15 @@ from base64 import b64decode, b64encode
 from typing import Any
 
 from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus
-from patroni_etcd_reconfig.ports import HashKv, KeyValue, LeaseLeft, MemberList, RangeResult
+from patroni_etcd_reconfig.ports import HashKv, KeyValue, LeaseLeft, MemberList, Metrics, RangeResult
 
 Json = dict[str, Any]
 
 _ACTIVE_PEER = re.compile(rb'^etcd_network_active_peers\{.*Remote="([0-9a-f]+)".*\} ([0-9.e+]+)$', re.M)
+_SENT_SNAPSHOT = re.compile(
+    rb'^etcd_network_snapshot_send_inflights_total\{.*To="([0-9a-f]+)".*\} ([0-9.e+]+)$', re.M
+)
+_QUOTA = re.compile(rb"^etcd_server_quota_backend_bytes ([0-9.e+]+)$", re.M)
 
 
 def span(key: str, prefix: bool) -> Json:
@@ -152,11 +156,21 @@ def renewed(answer: Json) -> bool:
     return "TTL" in answer["result"]
 
 
-def active_peers(metrics: bytes) -> frozenset[int] | None:
-    """Read the ids of connected peers out of `/metrics`; None where these aren't etcd's metrics."""
-    if b"etcd_server_" not in metrics:
+def metrics(text: bytes) -> Metrics | None:
+    """Read `/metrics`; None where these aren't etcd's metrics."""
+    if b"etcd_server_" not in text:
         return None
-    return frozenset(int(peer, 16) for peer, live in _ACTIVE_PEER.findall(metrics) if float(live) > 0)
+    quota = _QUOTA.search(text)
+    return Metrics(
+        connected=_positive(_ACTIVE_PEER, text),
+        sends_snapshot_to=_positive(_SENT_SNAPSHOT, text),
+        quota=int(float(quota[1])) if quota and float(quota[1]) > 0 else None,
+    )
+
+
+def _positive(gauge: re.Pattern[bytes], text: bytes) -> frozenset[int]:
+    """Return the members for which a gauge is above 0."""
+    return frozenset(int(member, 16) for member, value in gauge.findall(text) if float(value) > 0)
 
 
 def blob(result: Json) -> bytes:

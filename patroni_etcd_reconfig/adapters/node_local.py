@@ -12,7 +12,7 @@ from pathlib import Path
 
 from patroni_etcd_reconfig.adapters.commands import Outcome, run, split_command
 from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
-from patroni_etcd_reconfig.adapters.disk import free_bytes, is_mount
+from patroni_etcd_reconfig.adapters.disk import database_bytes, free_bytes, is_mount
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings, set_settings
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
 from patroni_etcd_reconfig.adapters.set_aside import set_aside_beside
@@ -104,6 +104,7 @@ class LocalNode:
             set_aside=set_aside_beside(Path(self.config.data_dir)),
             peer_urls=self.peer_urls,
             client_urls=self.client_urls,
+            database_bytes=database_bytes(Path(self.config.data_dir)),
         )
 
     def read_data(self, namespace: str) -> DataDirFacts | None:

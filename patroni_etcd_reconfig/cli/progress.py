@@ -18,6 +18,7 @@ from patroni_etcd_reconfig.core.findings import Finding
 from patroni_etcd_reconfig.core.steps import Step, describe
 
 TICK = 0.2  # seconds between two redraws of the live table
+SPARSE = 2.0  # seconds between two plain lines about the progress of one step
 
 
 class PlainReporter:
@@ -25,6 +26,8 @@ class PlainReporter:
 
     def __init__(self, words: Callable[[Any], str] = describe) -> None:
         self.words = words
+
+    _progressed_at = float("-inf")
 
     def __enter__(self) -> PlainReporter:
         return self
@@ -51,6 +54,12 @@ class PlainReporter:
         """Print one line with the time; that nobody reads it must not stop an operation."""
         with contextlib.suppress(OSError):
             click.echo(f"{time.strftime('%H:%M:%S')} {printable(text)}", err=True)
+
+    def progress(self, text: str) -> None:
+        """Print a line now and then: a log is no place for every step of a long wait."""
+        if time.monotonic() - self._progressed_at >= SPARSE:
+            self._progressed_at = time.monotonic()
+            self.say(text)
 
 
 class QuietReporter(PlainReporter):
@@ -109,6 +118,10 @@ class LiveReporter(PlainReporter):
         with self._lock:
             self._note = text
         self._draw()
+
+    def progress(self, text: str) -> None:
+        """Show how far it has come in the place of the last note."""
+        self.say(text)
 
     def _tick(self) -> None:
         while not self._stop.wait(TICK):

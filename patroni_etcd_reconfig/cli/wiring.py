@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ class Wiring:
         self.nodes = make_nodes(app.inventory)
         self.observer: Observer = app.observer(self.nodes)
         self._lock: Lock | None = None
+        self._tell: Callable[[str], None] = lambda _: None
         self.roster = Roster(app.connector, LOOK_DEADLINE)
         self.mirror = Mirror(self.roster)
 
@@ -63,6 +65,7 @@ class Wiring:
     ) -> Operation:
         """Return the operation, ready to run."""
         self._lock = Lock(self.roster.voters, self.app.policy.lock_ttl, self.clock)
+        self._tell = reporter.progress
         return Operation(
             operation_id=operation_id,
             change=change,
@@ -124,6 +127,7 @@ class Wiring:
             links,
             self._still_ours,
             lambda: record.progress.joined,
+            self._tell,
         )
         shielding = Shielding(
             self.roster, self.app.patroni.namespace, policy, clock, self._patroni, self._still_ours

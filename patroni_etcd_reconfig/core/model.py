@@ -52,7 +52,7 @@ class MemberStatus:
     is_learner: bool = False
     errors: tuple[str, ...] = ()
     db_size_in_use: int | None = None
-    db_size_quota: int | None = None  # etcd 3.6 and later
+    db_size_quota: int | None = None  # from the status of etcd 3.6 and later, else from the metrics
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class MemberView:
     status: MemberStatus | None = None
     serves_reads: bool = False  # a linearizable read through this member worked
     connected_to: frozenset[int] | None = None  # ids of peers with live streams; None = not known
+    sends_snapshot_to: frozenset[int] = frozenset()  # ids of members that receive one from it now
     error: str = ""
     alarms: tuple[str, ...] = ()
 
@@ -241,6 +242,7 @@ class NodeView:
     set_aside: tuple[str, ...] = ()  # directories beside it that an operation set aside, the newest first
     peer_urls: tuple[str, ...] = ()  # that the inventory gives; empty = those of the running member
     client_urls: tuple[str, ...] = ()
+    database_bytes: int | None = None  # on its disk, with what it is receiving; None = not known
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from patroni_etcd_reconfig.core.changes import Seat
 from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, format_id
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import is_linked
-from patroni_etcd_reconfig.engine.returning import lag_of
+from patroni_etcd_reconfig.engine.catching import Catching
+from patroni_etcd_reconfig.engine.receiving import Receiving, database_size
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import (
@@ -29,6 +30,7 @@ from patroni_etcd_reconfig.ports import Clock, NodeControl
 # from a member that has not applied the addition yet (etcd issue 16687).
 MAX_STARTS = 4
 SERVICE_CHECK = 0.3  # seconds between two looks at whether the service is still up
+ARRIVAL_PAUSE = 0.03  # seconds between two looks at whether a started member has arrived
 SYNC_PAUSE = 0.1  # seconds between the two looks that must both show a learner in sync
 
 
@@ -45,6 +47,7 @@ class Joining:
     observe_links: Callable[[], EtcdView]  # the same look, with the members' peer connections
     still_ours: Callable[[], None] = lambda: None  # raises LockedError when the lock may be lost
     joined: Callable[[], Container[int]] = tuple  # ids of members that were seen connected before
+    tell: Callable[[str], None] = lambda _: None  # told how far a long wait has come
 
     def start(self, seat: Seat) -> Facts:
         """Configure and start the seat's learner; return once it is published and connected to all.
@@ -54,7 +57,7 @@ class Joining:
         node = self.nodes[seat.name]
         etcd = self.observe_etcd()
         node.write_config(joining_settings(node, etcd, seat), self.operation_id)
-        arrival = _Arrival(self, seat, node)
+        arrival = _Arrival(self, seat, node, self._receiving(seat, etcd))
         if not node.look().service_active:
             arrival.start()
         present = etcd.by_peer_urls(seat.peer_urls)
@@ -64,13 +67,8 @@ class Joining:
 
     def _arrived(self, arrival: _Arrival, seat: Seat, known: bool) -> MemberView:
         try:
-            return wait_until(
-                arrival.look,
-                what=f"{seat.name} to join as a learner, with live connections from and to every voter: "
-                f"look at its etcd log, and whether the others reach its peer URL {seat.peer_urls[0]}",
-                seconds=self.policy.learner_stall if known else self.policy.step_timeout,
-                clock=self.clock,
-                pause=0.03,
+            return self._await_arrival(
+                arrival, self.policy.learner_stall if known else self.policy.step_timeout
             )
         except StepFailedError as error:
             if not known or error.code != "WAIT_TIMEOUT":
@@ -79,6 +77,25 @@ class Joining:
                 f"learner {seat.name} had joined, and did not answer for {self.policy.learner_stall:.0f} s",
                 hint=f"look at the etcd log of {seat.name} and at its machine",
             ) from error
+
+    def _await_arrival(self, arrival: _Arrival, seconds: float) -> MemberView:
+        """A large database may take any time: the wait is over when nothing has come for that long."""
+        seat = arrival.seat
+        arrival.progressed_at = self.clock.monotonic()
+        while (view := arrival.look()) is None:
+            if self.clock.monotonic() - arrival.progressed_at >= seconds:
+                raise StepFailedError(
+                    f"waited {seconds:.0f} s in vain for {seat.name} to join as a learner, with live "
+                    "connections from and to every voter: look at its etcd log, and whether the others "
+                    f"reach its peer URL {seat.peer_urls[0]}",
+                    code="WAIT_TIMEOUT",
+                )
+            self.clock.sleep(ARRIVAL_PAUSE)
+        return view
+
+    def _receiving(self, seat: Seat, etcd: EtcdView) -> Receiving:
+        node = self.nodes[seat.name]
+        return Receiving(seat.name, node, self.clock, self.tell, database_size(etcd))
 
     def promote(self, seat: Seat) -> Facts:
         """Promote once the learner answers itself and is close to the leader, twice; wait until it votes."""
@@ -99,7 +116,8 @@ class Joining:
 
     def _await_sync(self, seat: Seat) -> None:
         """etcd's own rule, a ratio of indexes, lets a stopped learner through: ours is stricter."""
-        watch = _Catching(seat.name, self.policy, self.clock.monotonic())
+        receiving = self._receiving(seat, self.observe_etcd()) if seat.name in self.nodes else None
+        watch = Catching(seat.name, self.policy, self.clock.monotonic(), self.tell, receiving)
         while not watch.look(self.observe_links(), seat, self.clock.monotonic()):
             self.clock.sleep(SYNC_PAUSE)
 
@@ -132,6 +150,8 @@ class _Arrival:
     joining: Joining
     seat: Seat
     node: NodeControl
+    receiving: Receiving
+    progressed_at: float = 0.0
     starts: int = 0
     checked_at: float = 0.0
 
@@ -153,6 +173,8 @@ class _Arrival:
             )
         if view.status is None or view.status.member_id != view.id:
             self._keep_running(view)
+            if self.receiving.look(etcd, view.id):
+                self.progressed_at = self.joining.clock.monotonic()
             return None
         return view if view.member.started and is_linked(etcd, view) else None
 
@@ -171,38 +193,6 @@ class _Arrival:
                 code="MEMBER_EXITS",
             )
         self.start()
-
-
-@dataclass
-class _Catching:
-    """Watches a learner catch up: close to the leader and connected both ways, in two looks in a row."""
-
-    name: str
-    policy: Policy
-    progressed_at: float
-    best: int = -1
-    good: int = 0
-
-    def look(self, etcd: EtcdView, seat: Seat, now: float) -> bool:
-        """Return True when it may vote; raises LearnerStalledError when it makes no progress any more."""
-        view = etcd.by_peer_urls(seat.peer_urls)
-        lag, applied = lag_of(etcd, view)
-        near = lag is not None and lag <= self.policy.max_learner_lag
-        linked = view is not None and is_linked(etcd, view)
-        self.good = self.good + 1 if near and linked else 0
-        if applied > self.best and not (near and not linked):  # the link is all that is still missing
-            self.best, self.progressed_at = applied, now
-        if now - self.progressed_at > self.policy.learner_stall:
-            raise self._stalled(lag, linked)
-        return self.good >= 2
-
-    def _stalled(self, lag: int | None, linked: bool) -> LearnerStalledError:
-        behind = "it does not answer" if lag is None else f"{lag} entries behind the leader"
-        reached = "" if linked else ", and the others can't reach it on its peer URL"
-        return LearnerStalledError(
-            f"learner {self.name} made no progress for {self.policy.learner_stall:.0f} s: {behind}{reached}",
-            hint=f"look at the etcd log of {self.name} and at its peer URL",
-        )
 
 
 def joining_settings(node: NodeControl, etcd: EtcdView, seat: Seat) -> dict[str, str]:

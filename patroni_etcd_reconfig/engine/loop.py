@@ -41,6 +41,9 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """Something worth a line."""
 
+    def progress(self, text: str) -> None:
+        """How far the running step has come: told often, and only the last word counts."""
+
 
 class BlockedError(ReconfigError):
     """Gates did not let a step pass, in the time that the policy gives them."""

@@ -22,7 +22,7 @@ from patroni_etcd_reconfig.errors import (
     UnreachableError,
 )
 from patroni_etcd_reconfig.parallel import Crowd
-from patroni_etcd_reconfig.ports import EtcdApi, EtcdConnector, MemberList
+from patroni_etcd_reconfig.ports import EtcdApi, EtcdConnector, MemberList, Metrics
 
 # Read on every member to see whether it can still serve a linearizable read; need not exist.
 PROBE_READ = "/patroni-etcd-reconfig/lock"
@@ -36,7 +36,7 @@ class Answer:
     status: MemberStatus | None = None
     listed: MemberList | None = None
     revision: int | None = None  # set once a linearizable read worked
-    connected: frozenset[int] | None = None
+    metrics: Metrics | None = None
     error: EtcdError | None = None
 
 
@@ -107,7 +107,7 @@ class _Round:
     def _question(self, answer: Answer, client: EtcdApi) -> None:
         answer.status = client.status()
         if self._connections:
-            answer.connected = client.connected_peers()
+            answer.metrics = client.metrics()
         try:
             if not self._observer._known:  # without quorum the read below hangs: learn the members first
                 self._take_list(answer, client)
@@ -225,14 +225,23 @@ def _member_view(member: Member, cluster_id: int, answers: list[Answer]) -> Memb
 def _answered(member: Member, cluster_id: int, answer: Answer) -> MemberView:
     if answer.status and answer.status.cluster_id != cluster_id:
         return MemberView(member, error=f"belongs to another cluster, {format_id(answer.status.cluster_id)}")
+    metrics = answer.metrics
     return MemberView(
         member,
-        answer.status,
+        _with_quota(answer.status, metrics),
         serves_reads=answer.revision is not None,
-        connected_to=answer.connected,
+        connected_to=metrics.connected if metrics else None,
+        sends_snapshot_to=metrics.sends_snapshot_to if metrics else frozenset(),
         error=answer.error.message if answer.error else "",
         alarms=_alarms(member, answer.status),
     )
+
+
+def _with_quota(status: MemberStatus | None, metrics: Metrics | None) -> MemberStatus | None:
+    """Status tells the quota since etcd 3.6, the metrics of older versions do, too."""
+    if status is None or metrics is None or status.db_size_quota:
+        return status
+    return replace(status, db_size_quota=metrics.quota)
 
 
 def _alarms(member: Member, status: MemberStatus | None) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from patroni_etcd_reconfig.adapters import etcd_json
 from patroni_etcd_reconfig.adapters.etcd_client import Connector, EtcdClient
 from patroni_etcd_reconfig.errors import (
     ConfigError,
@@ -21,7 +22,7 @@ from patroni_etcd_reconfig.errors import (
     EtcdUnreachableError,
     NotEtcdError,
 )
-from patroni_etcd_reconfig.ports import EtcdApi, EtcdConnector, HashKv
+from patroni_etcd_reconfig.ports import EtcdApi, EtcdConnector, HashKv, Metrics
 
 TIMEOUT = 0.5
 
@@ -215,7 +216,19 @@ def test_a_web_server_is_not_etcd(handler: type[BaseHTTPRequestHandler]) -> None
         for call in (client(url).status, client(url).member_list, lambda: client(url).delete("key")):
             with pytest.raises(NotEtcdError):
                 call()
-        assert client(url).connected_peers() is None
+        assert client(url).metrics() is None
+
+
+def test_metrics_tell_live_peers_snapshots_under_way_and_the_quota() -> None:
+    text = b"""# TYPE etcd_network_active_peers gauge
+etcd_network_active_peers{Local="bf481ca675bd37e4",Remote="2a"} 1
+etcd_network_active_peers{Local="bf481ca675bd37e4",Remote="2b"} 0
+etcd_network_snapshot_send_inflights_total{To="2a"} 0
+etcd_network_snapshot_send_inflights_total{To="2c"} 1
+etcd_server_quota_backend_bytes 8.589934592e+09
+"""
+    assert etcd_json.metrics(text) == Metrics(frozenset({0x2A}), frozenset({0x2C}), 8 * 1024**3)
+    assert etcd_json.metrics(b"etcd_server_has_leader 1\n") == Metrics(frozenset())
 
 
 def test_hash_kv_is_read_where_the_gateway_offers_it() -> None:

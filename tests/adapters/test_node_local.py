@@ -91,6 +91,17 @@ def test_a_stopped_node_without_data(config: NodeConfig) -> None:
     assert view.data_free_bytes == pytest.approx(shutil.disk_usage("/tmp").free, rel=0.5)
 
 
+def test_a_database_that_arrives_is_as_large_as_what_has_come_of_it(config: NodeConfig) -> None:
+    assert node(config).look().database_bytes is None
+    place = with_data(config) / "member" / "snap"
+    place.mkdir()
+    assert node(config).look().database_bytes is None
+    (place / "db").write_bytes(b"x" * 20)  # as etcd makes it at its start
+    (place / "tmp1486543266").write_bytes(b"x" * 3000)
+    (place / "0000000000000002-0000000000000010.snap").write_bytes(b"x" * 100)
+    assert node(config).look().database_bytes == 3000
+
+
 def test_a_running_node_with_data(config: NodeConfig) -> None:
     with_data(config)
     node(config).start()

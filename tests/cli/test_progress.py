@@ -94,6 +94,15 @@ def test_plain_progress_stays_one_line_whatever_it_is_told(capsys: pytest.Captur
     assert plain_lines(capsys) == ["two\\nlines\\x1b[2J"]
 
 
+def test_of_the_progress_of_one_step_a_log_gets_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = PlainReporter()
+    for amount in range(50):
+        told.progress(f"{amount} of 50 MiB")
+    assert plain_lines(capsys) == ["0 of 50 MiB"]
+
+
 def test_a_log_gets_lines_and_a_terminal_gets_the_table(
     monkeypatch: pytest.MonkeyPatch, screen: Screen
 ) -> None:

@@ -93,3 +93,6 @@ class Told:
 
     def say(self, text: str) -> None:
         self.lines.append(text)
+
+    def progress(self, text: str) -> None:
+        self.lines.append(text)

@@ -115,13 +115,22 @@ def test_the_member_list_has_urls_and_names(three: EtcdCluster) -> None:
         assert not member.is_learner
 
 
+def _connected(member: EtcdClient) -> frozenset[int]:
+    metrics = member.metrics()
+    return metrics.connected if metrics else frozenset()
+
+
 def test_connected_peers_are_the_other_members(three: EtcdCluster) -> None:
     ids = {member.name: member.id for member in client(three).member_list().members}
     wait_until(
-        lambda: client(three).connected_peers() == frozenset({ids["n2"], ids["n3"]}),
+        lambda: _connected(client(three)) == frozenset({ids["n2"], ids["n3"]}),
         10,
         "both peers connected",
     )
+    metrics = client(three).metrics()
+    assert metrics is not None
+    assert metrics.quota == 2 * 1024**3  # etcd's default
+    assert metrics.sends_snapshot_to == frozenset()
 
 
 def test_the_write_ahead_log_names_the_member_and_its_cluster(three: EtcdCluster) -> None:
