@@ -7,7 +7,6 @@ of the process, as joining a pool's threads would.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
@@ -27,11 +26,13 @@ class Crowd:
             self._running += 1
         threading.Thread(target=self._run, args=(task,), daemon=True).start()
 
-    def wait(self, seconds: float) -> bool:
-        """Return True when all tasks ended, False when the time is over first."""
-        deadline = time.monotonic() + seconds
+    def wait(self, seconds: float, enough: Callable[[], bool] = lambda: False) -> bool:
+        """Return True when all tasks ended, or `enough` says so; False when the time is over first.
+
+        `enough` is asked whenever a task ends.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: self._running == 0, max(0.0, deadline - time.monotonic()))
+            return self._changed.wait_for(lambda: self._running == 0 or enough(), max(0.0, seconds))
 
     def _run(self, task: Callable[[], None]) -> None:
         try:

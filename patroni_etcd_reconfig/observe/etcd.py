@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field, replace
 
 from patroni_etcd_reconfig.core.model import (
@@ -17,6 +18,7 @@ from patroni_etcd_reconfig.errors import (
     AuthFailedError,
     ConfigError,
     EtcdError,
+    EtcdTimeoutError,
     NotEtcdError,
     NotSupportedError,
     UnreachableError,
@@ -38,19 +40,24 @@ class Answer:
     revision: int | None = None  # set once a linearizable read worked
     metrics: Metrics | None = None
     error: EtcdError | None = None
+    ended: bool = False  # it has nothing more to say
+    rests: bool = False  # not asked (yet): it was silent a moment ago
 
 
 @dataclass
 class EtcdObserver:
     """Looks at a cluster through its seeds and through every member it learns of.
 
-    `deadline` is the time in seconds that one look may take, whatever the endpoints do.
+    `deadline` is the time in seconds that one look may take, whatever the endpoints do. An endpoint that
+    was silent in the last look, such as a machine that is gone, is not waited for once a member with quorum
+    has answered; as soon as it says anything, late as it may be, the next look waits for it again.
     """
 
     connect: EtcdConnector
     seeds: tuple[str, ...]
     deadline: float = 1.0
     _known: frozenset[str] = field(default=frozenset(), init=False)
+    _silent: dict[str, float] = field(default_factory=dict, init=False)  # endpoint -> when it was asked
 
     def look(self, *, connections: bool = False) -> EtcdView:
         """Return the cluster as a member with quorum knows it, or as anybody does if none has quorum.
@@ -83,12 +90,40 @@ class _Round:
         self._crowd = Crowd()
         self._lock = threading.Lock()
         self._answers: dict[str, Answer] = {}
+        self._began = time.monotonic()
+        self._silent = dict(observer._silent)
 
     def run(self) -> list[Answer]:
         self._ask((*self._observer.seeds, *sorted(self._observer._known)))
-        self._crowd.wait(self._observer.deadline)
+        self._crowd.wait(self._observer.deadline, self._enough)
+        if not self._enough():
+            self._wake()
+            self._crowd.wait(self._began + self._observer.deadline - time.monotonic())
         with self._lock:
+            self._remember_silent()
             return [replace(answer) for answer in self._answers.values()]
+
+    def _enough(self) -> bool:
+        """A member with quorum has answered, and only those that were silent before have not."""
+        with self._lock:
+            answers = tuple(self._answers.values())
+        return any(a.revision is not None for a in answers) and all(
+            a.ended or a.url in self._silent for a in answers
+        )
+
+    def _wake(self) -> None:
+        """Ask those, too, that were left alone: nobody else knows enough."""
+        for answer in self._answers.values():
+            if answer.rests:
+                answer.rests = False
+                self._crowd.start(lambda answer=answer: self._fill(answer))  # type: ignore[misc]
+
+    def _remember_silent(self) -> None:
+        silent = self._observer._silent
+        for url, answer in self._answers.items():
+            hangs = not answer.ended or isinstance(answer.error, EtcdTimeoutError)
+            if hangs and answer.status is None and not answer.rests:
+                silent[url] = self._began
 
     def _ask(self, urls: tuple[str, ...]) -> None:
         for url in urls:
@@ -96,6 +131,10 @@ class _Round:
                 if url in self._answers:
                     continue
                 answer = self._answers[url] = Answer(url)
+                # One question at a time is enough for an endpoint that does not answer.
+                answer.rests = self._began - self._silent.get(url, float("-inf")) < self._observer.deadline
+            if answer.rests:
+                continue
             self._crowd.start(lambda answer=answer: self._fill(answer))  # type: ignore[misc]
 
     def _fill(self, answer: Answer) -> None:
@@ -103,6 +142,10 @@ class _Round:
             self._question(answer, self._observer.client(answer.url))
         except EtcdError as error:
             answer.error = error
+        with self._lock:
+            answer.ended = True
+            if answer.status is not None or not isinstance(answer.error, EtcdTimeoutError):
+                self._observer._silent.pop(answer.url, None)
 
     def _question(self, answer: Answer, client: EtcdApi) -> None:
         answer.status = client.status()

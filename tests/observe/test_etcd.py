@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from patroni_etcd_reconfig.clock import SystemClock, wait_until
 from patroni_etcd_reconfig.core.model import EtcdView, Health, Member, MemberStatus
 from patroni_etcd_reconfig.core.quorum import failure_tolerance
 from patroni_etcd_reconfig.errors import (
@@ -131,6 +132,54 @@ def test_a_cluster_that_comes_back_is_seen_healthy_again(etcd: FakeEtcd) -> None
     watch.look()
     etcd.process("b").up = etcd.process("c").up = True
     assert set(health(watch.look()).values()) == {Health.HEALTHY}
+
+
+def _hanging(etcd: FakeEtcd, name: str) -> EtcdObserver:
+    """Return an observer that has seen this member hang in a look."""
+    watch = observer(etcd)
+    watch.look()
+    etcd.process(name).hung = True
+    etcd.real_hang = DEADLINE
+    watch.look()
+    return watch
+
+
+def test_a_member_that_hangs_is_waited_for_once_and_not_in_every_look(etcd: FakeEtcd) -> None:
+    watch = _hanging(etcd, "b")
+    watch.deadline = 60.0  # waiting for it even once would show
+    before, began = etcd.called("status"), time.monotonic()
+    views = [watch.look() for _ in range(3)]
+    assert time.monotonic() - began < watch.deadline / 2
+    assert all(health(view)["b"] is Health.UNREACHABLE for view in views)
+    assert all(view.members[1].error == "no answer in time" for view in views)
+    assert etcd.called("status") - before == 6  # it was asked a moment ago, and is not asked again so soon
+
+
+def test_a_member_that_hung_is_seen_again_soon_after_it_goes_on(etcd: FakeEtcd) -> None:
+    watch = _hanging(etcd, "b")
+    etcd.process("b").hung = False
+    wait_until(
+        lambda: health(watch.look())["b"] is Health.HEALTHY,
+        what="b to be seen",
+        seconds=3 * DEADLINE,
+        clock=SystemClock(),
+    )
+
+
+def test_a_member_that_hung_is_asked_again_when_nobody_else_has_quorum(etcd: FakeEtcd) -> None:
+    watch = _hanging(etcd, "b")
+    etcd.process("b").hung = False
+    etcd.process("a").up = etcd.process("c").up = False
+    assert health(watch.look())["b"] is Health.UNHEALTHY
+
+
+def test_the_quota_is_read_from_the_metrics_where_the_status_does_not_tell_it(etcd: FakeEtcd) -> None:
+    etcd.quota = 8 * 1024**3
+    silent, told = (observer(etcd).look(connections=c).members[0].status for c in (False, True))
+    assert silent is not None
+    assert silent.db_size_quota is None
+    assert told is not None
+    assert told.db_size_quota == 8 * 1024**3
 
 
 def test_a_member_that_was_added_is_found_by_the_next_look(etcd: FakeEtcd) -> None:
