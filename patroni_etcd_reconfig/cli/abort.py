@@ -15,7 +15,7 @@ from patroni_etcd_reconfig.cli.summary import show_nothing, show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import abort_of
 from patroni_etcd_reconfig.core.planner import make_plan
-from patroni_etcd_reconfig.core.remains import what_stays
+from patroni_etcd_reconfig.core.remains import in_words, what_stays
 from patroni_etcd_reconfig.engine.unfinished import find_unfinished
 
 
@@ -39,7 +39,8 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
     change = record.turned or abort_of(seen.etcd, record.change, kinds)
     seen = replace(seen, progress=record.progress)
     click.echo(show_plan(make_plan(seen, change), seen), err=True)
-    for line in what_stays(seen.etcd, record.change):
-        click.echo(line, err=True)
+    left = what_stays(seen.etcd, record.change)
+    for finding in left:
+        click.echo(in_words(finding), err=True)
     confirm(f"Are you sure you want to abort {record.operation_id}?", force)
-    return show_result(app, run_record(wiring, record, change, goal="aborted"))
+    return show_result(app, run_record(wiring, record, change, goal="aborted", findings=left))

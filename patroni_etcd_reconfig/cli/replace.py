@@ -54,8 +54,7 @@ def command(app: App, /, name: str, force: bool, dry_run: bool, **place: str) ->
     code = carry_out(app, change, force=force, dry_run=dry_run)
     if code == 0 and not dry_run and (wanted.peer_url or wanted.client_url):
         click.echo(
-            "Next: write the new URLs into the inventory, and see what they mean for Patroni: "
-            f"{app.command_line('hosts')}",
+            f"Next: see what the new URLs mean for Patroni's next start: {app.command_line('hosts')}",
             err=True,
         )
     return code

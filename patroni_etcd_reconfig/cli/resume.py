@@ -14,6 +14,7 @@ from patroni_etcd_reconfig.cli.running import confirm
 from patroni_etcd_reconfig.cli.summary import show_nothing, show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.findings import Finding
 from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.engine.journal import Journal, Record, reopen
@@ -58,7 +59,14 @@ def choose(records: list[Record], operation_id: str | None) -> Record | None:
     )
 
 
-def run_record(wiring: Wiring, record: Record, change: Change, *, goal: str = "done") -> Result:
+def run_record(
+    wiring: Wiring,
+    record: Record,
+    change: Change,
+    *,
+    goal: str = "done",
+    findings: tuple[Finding, ...] = (),
+) -> Result:
     """Go on under the journal of an earlier run, with its change or with what ends it."""
     path = wiring.journal_path(record.operation_id)
 
@@ -71,5 +79,5 @@ def run_record(wiring: Wiring, record: Record, change: Change, *, goal: str = "d
         return journal
 
     with reporter() as progress:
-        operation = wiring.operation(record.operation_id, change, progress, goal=goal)
+        operation = wiring.operation(record.operation_id, change, progress, findings, goal)
         return operation.run(open_journal, wait_for_lock=True)

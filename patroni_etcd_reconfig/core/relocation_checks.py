@@ -86,14 +86,15 @@ def _check_leaving(seen: Observation, change: Change) -> Iterator[Finding]:
 
 def check_inventory_after(seen: Observation, change: Change) -> Iterator[Finding]:
     """An inventory that names the URLs of before would have `apply` move the member back."""
-    for to in change.relocations:
-        node = seen.nodes.get(to.seat.name)
-        for key, wanted in (("peer_url", to.seat.peer_urls), ("client_url", to.client_urls)):
+    moved = [(to.seat, to.client_urls) for to in change.relocations]
+    for seat, client_urls in (*moved, *((seat, seat.client_urls) for seat in change.joiners)):
+        node = seen.nodes.get(seat.name)
+        for key, wanted in (("peer_url", seat.peer_urls), ("client_url", client_urls)):
             written = getattr(node, f"{key}s") if node else ()
-            if written and set(written) != set(wanted):
+            if written and wanted and set(written) != set(wanted):
                 yield warning(
                     "INVENTORY_OUTDATED",
-                    to.seat.name,
+                    seat.name,
                     f"the inventory gives it {key} {', '.join(written)}, it will be {', '.join(wanted)}",
                     f"correct {key} in the inventory: `apply` would move the member back",
                 )

@@ -13,7 +13,7 @@ from patroni_etcd_reconfig.core.changes import Change, abort_of
 from patroni_etcd_reconfig.core.findings import Finding
 from patroni_etcd_reconfig.core.model import Observation, PatroniCluster
 from patroni_etcd_reconfig.core.policy import Policy
-from patroni_etcd_reconfig.core.remains import what_stays
+from patroni_etcd_reconfig.core.remains import in_words, what_stays
 from patroni_etcd_reconfig.engine.journal import Journal, Record, begin
 from patroni_etcd_reconfig.engine.lock import Lock, describe_self
 from patroni_etcd_reconfig.engine.loop import BlockedError, Engine, Reporter
@@ -121,8 +121,9 @@ class Operation:
             interrupted = isinstance(failure, InterruptedOperationError)
             state = "interrupted" if interrupted else "failed"
             return failure if interrupted else _not_taken_back(stalled, failure), findings, state
-        stalled.hint = f"{stalled.hint}. It was removed again: {'; '.join(what_stays(etcd, begun))}"
-        return stalled, (), "aborted"
+        left = what_stays(etcd, begun)
+        stalled.hint = f"{stalled.hint}. It was removed again: {'; '.join(map(in_words, left))}"
+        return stalled, left, "aborted"
 
     def _attempt(self, journal: Journal, change: Change) -> tuple[ReconfigError | None, tuple[Finding, ...]]:
         engine = Engine(

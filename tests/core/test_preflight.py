@@ -170,5 +170,8 @@ def test_the_machine_of_the_victim_may_run_its_etcd_when_it_gets_other_urls() ->
     state = seen(voters(3), patroni())
     change = replacement_of(state.etcd, "c", Seat("c", ("http://c:2390",)))
     assert [f.code for f in examine(state, change, Policy()) if f.severity is not Severity.INFO] == []
+    listed = replace(node("c"), peer_urls=urls("c"))
+    told = examine(replace(state, nodes={**state.nodes, "c": listed}), change, Policy())
+    assert [(f.code, f.subject) for f in told] == [("INVENTORY_OUTDATED", "c")]
     wrong = replace(state, nodes={**state.nodes, "c": replace(node("c"), data=DataDir(0xC1, 0x666))})
     assert "NODE_MISMATCH" in [f.code for f in examine(wrong, change, Policy())]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from patroni_etcd_reconfig.core.changes import Reshape, Seat, addition_of, cycle_with_spare, replacement_of
 from patroni_etcd_reconfig.core.model import EtcdView
-from patroni_etcd_reconfig.core.remains import what_stays
+from patroni_etcd_reconfig.core.remains import in_words, what_stays
 
 from .builders import cycle, etcd, learner, urls, voter, voters
 
@@ -14,7 +14,7 @@ D = Seat("d", urls("d"))
 
 
 def _said(state: EtcdView, begun: Reshape) -> str:
-    return "; ".join(what_stays(state, begun))
+    return "; ".join(in_words(finding) for finding in what_stays(state, begun))
 
 
 def test_what_was_not_begun_stays_as_it_is() -> None:
@@ -44,6 +44,6 @@ def test_a_machine_that_did_not_get_its_member_can_be_added() -> None:
 def test_a_spare_that_votes_stays_a_member() -> None:
     begun = cycle_with_spare(voters(3), ("a",), D)
     assert _said(voters(4), begun) == (
-        "a stays as it is; the spare d stays a member; to free it: patronictl-etcd remove d"
+        "a stays as it is; d stays a member: the spare; to free it: patronictl-etcd remove d"
     )
     assert _said(voters(3), begun) == "a stays as it is"

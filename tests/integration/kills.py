@@ -23,7 +23,28 @@ UPDATE_URLS = Scenario(
     ("update-urls", "{leader}", "--peer-url", "{peer_url}", "--client-url", "{client_url}"),
     {"UpdatePeerUrls": "update the peer URL of", "ReaddressMember": "with its URLs"},
 )
-SCENARIOS = (UPDATE_URLS,)
+# How a member joins and goes, in every scenario that has it. {new} is another machine, or the leader's own.
+_GOES = {"RemoveMember": "remove {leader} ", "SetDataAside": "stop {leader}, set its data aside"}
+_COMES = {
+    "AddLearner": "add {new} as a learner",
+    "StartMember": "start {new}, wait until it joins",
+    "PromoteLearner": "promote {new} when in sync",
+}
+_SETTLED = {
+    "AwaitSettled": "wait until {new} is settled",
+    "TransferLeadership": "move leadership off {leader}",
+}
+REPLACE_URLS = Scenario(
+    ("replace", "{leader}", "--peer-url", "{peer_url}", "--client-url", "{client_url}"), {**_GOES, **_COMES}
+)
+REPLACE_ELSEWHERE = Scenario(("replace", "{leader}", "--host", "{new_host}"), {**_COMES, **_SETTLED, **_GOES})
+CYCLE_WITH_SPARE = Scenario(("cycle", "{leader}", "--spare", "{new}"), {**_COMES, **_SETTLED, **_GOES})
+# Of the members this takes any change; Patroni has to be there: tests/e2e/test_shield.py.
+SHIELD = Scenario(
+    ("cycle", "{leader}", "--shield"),
+    {"RaiseShield": "turn failsafe_mode on in", "LowerShield": "put failsafe_mode back in"},
+)
+SCENARIOS = (UPDATE_URLS, REPLACE_URLS, REPLACE_ELSEWHERE, CYCLE_WITH_SPARE, SHIELD)
 
 
 def kill_at(tool: Tool, words: Sequence[str], line: str, suffix: str) -> None:

@@ -89,6 +89,7 @@ def test_a_member_gets_other_urls_on_its_own_machine_and_its_file_listens_there(
     peer, client = _moved(tool, 2)
     words = ("replace", "n2", "--peer-url", peer, "--client-url", client)
     done = _run(tool, *words)
+    assert "INVENTORY_OUTDATED" in [finding["code"] for finding in done.json["findings"]]
     assert "hosts" in done.err
     assert _voters(tool) == {"n1", "n2", "n3"}
     member = tool.members()["n2"]
