@@ -16,6 +16,7 @@ from patroni_etcd_reconfig.adapters.patroni_config import load
 from patroni_etcd_reconfig.adapters.patroni_local import control_data
 from patroni_etcd_reconfig.adapters.patroni_rest import PatroniRest
 from patroni_etcd_reconfig.adapters.postgres import PostgresSql, connection_options
+from patroni_etcd_reconfig.cli.recover.files import read_evidence
 from patroni_etcd_reconfig.core.recovery.codec import read_evidence_document
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.postgres_facts import SqlFacts
@@ -51,8 +52,8 @@ def collected(done: Outcome) -> Evidence:
     return read_evidence_document(done.json)
 
 
-def codes(done: Outcome) -> set[str]:
-    return {finding["code"] for finding in done.json["findings"]}
+def codes(done: Outcome) -> set[tuple[str, str]]:
+    return {(finding["code"], finding["subject"]) for finding in done.json["findings"]}
 
 
 def pg(evidence: Evidence, name: str) -> PostgresEvidence:
@@ -231,8 +232,9 @@ def test_another_member_s_data_dir_in_the_inventory_is_a_contradiction(
     )
     wrong = tmp_path / "wrong.yml"
     wrong.write_text(yaml.safe_dump(inventory))
-    found = collected(tool.run("-i", str(wrong), "recover", "collect", "-f", "json"))
-    assert all(node.config_problem for node in found.nodes if node.name != "n3")
+    done = tool.run("-i", str(wrong), "recover", "collect", "-f", "json")
+    assert all(node.config_problem for node in collected(done).nodes if node.name != "n3")
+    assert codes(done) == {("EVIDENCE_CONTRADICTS", "n1"), ("EVIDENCE_CONTRADICTS", "n2")}
 
 
 def test_one_of_three_alive_and_another_that_hangs(lab: Lab, tool: Tool) -> None:
@@ -265,7 +267,7 @@ def test_the_tables_say_what_stands_and_what_not(tool: Tool) -> None:
     assert lines[0].startswith("Node\tState\t")
 
 
-def test_none_of_three_alive_one_patroni_s_failsafe_names_all_the_others(lab: Lab, tool: Tool) -> None:
+def test_none_of_three_alive_the_data_dirs_tell(lab: Lab, tool: Tool) -> None:
     for i in (2, 3):
         process = running(lab.layout.pid_file(f"etcd-n{i}"))
         assert process is not None
@@ -274,11 +276,58 @@ def test_none_of_three_alive_one_patroni_s_failsafe_names_all_the_others(lab: La
     found = collected(done)
     assert [(node.live, node.service_active) for node in found.nodes] == [(None, False)] * 3
     assert all("refused" in node.problem for node in found.nodes)
+    for node in found.nodes:
+        assert node.data is not None
+        assert {member.name for member in node.data.members} == {"n1", "n2", "n3"}
+        assert node.data.problems == ()
+        assert any(kv.key == "/service/lab/members/pg1" for kv in node.data.keys)
+    assert codes(done) == set()
     assert [(one.scope, one.name, one.source) for one in found.postgres] == [
         ("lab", "pg1", "sql"),
         ("lab", "pg2", "sql"),
         ("lab", "pg3", "sql"),
     ]
+
+
+def test_evidence_of_three_machines_that_each_know_their_own_member_is_whole(
+    lab: Lab, tool: Tool, tmp_path: Path
+) -> None:
+    inventory = yaml.safe_load(lab.layout.inventory.read_text())
+    files = []
+    for i in (1, 2, 3):
+        members = {f"n{i}": inventory["etcd"]["members"][f"n{i}"]}
+        own = tmp_path / f"n{i}.yml"
+        own.write_text(yaml.safe_dump({**inventory, "etcd": {**inventory["etcd"], "members": members}}))
+        files.append(tmp_path / f"evidence{i}.json")
+        words = ("-i", str(own), "-c", str(lab.layout.pg_yml(i)), "recover", "collect", "-o", str(files[-1]))
+        assert tool.run(*words).code == 0
+    whole, findings = read_evidence(files)
+    assert [(node.name, node.reachable, node.data is not None) for node in whole.nodes] == [
+        ("n1", True, True),
+        ("n2", True, True),
+        ("n3", True, True),
+    ]
+    assert [(one.name, one.source) for one in whole.postgres] == [
+        ("pg1", "sql"),
+        ("pg2", "sql"),
+        ("pg3", "sql"),
+    ]
+    assert findings == ()
+
+
+def test_without_keys_one_patroni_s_failsafe_names_all_the_others(
+    lab: Lab, tool: Tool, tmp_path: Path
+) -> None:
+    inventory = tmp_path / "empty.yml"
+    inventory.write_text("{}\n")
+    found = collected(tool.run("-i", str(inventory), "recover", "collect", "-f", "json"))
+    assert [(one.scope, one.name, one.source) for one in found.postgres] == [
+        ("lab", "pg1", "sql"),
+        ("lab", "pg2", "sql"),
+        ("lab", "pg3", "sql"),
+    ]
+    assert len(found.nodes) == 3  # by their addresses, as nothing names them
+    assert all("refused" in node.problem for node in found.nodes)
 
 
 def test_patronis_that_an_operator_names_are_known_by_their_own_names(
