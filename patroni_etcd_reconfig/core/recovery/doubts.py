@@ -186,20 +186,30 @@ def _way_to_know(one: PostgresEvidence) -> str:
 
 
 def _remembered(scope: str, standing: Standing, lead: PostgresEvidence) -> Iterator[Finding]:
-    """The DCS remembers WAL that none of the nodes that were asked has."""
+    """The DCS remembers WAL that none of the nodes that were asked has.
+
+    A node that speaks for itself counts more: a crash can take the end of what it had flushed, which was a
+    part of a record, and so no commit.
+    """
     claims = [one for one in standing.claims if (one.timeline, one.lsn) > (lead.timeline or 0, lead.lsn or 0)]
-    if is_primary(lead) or lead.in_recovery is False:
+    if lead.in_recovery is False:
         claims = [one for one in claims if one.timeline > (lead.timeline or 0)]
-    if claims:
-        most = max(claims, key=lambda one: (one.timeline, one.lsn, one.key == "status"))
-        yield blocker(
-            "PG_DCS_AHEAD",
-            scope,
-            f"the DCS says ({most.key}) that {most.node} had reached {format_lsn(most.lsn)} on timeline "
-            f"{most.timeline}; {describe(lead)} is the most that was found"
-            + (f", {most.lsn - (lead.lsn or 0)} bytes less" if most.timeline == lead.timeline else ""),
-            f"find the data of {most.node} and collect again, {_choice(scope, lead)}",
+    if not claims:
+        return
+    most = max(claims, key=lambda one: (one.timeline, one.lsn, one.key == "status"))
+    own = standing.node(most.node)
+    detail = (
+        f"the DCS says ({most.key}) that {most.node} had reached {format_lsn(most.lsn)} on timeline "
+        f"{most.timeline}; {describe(lead)} is the most that was found"
+        + (f", {most.lsn - (lead.lsn or 0)} bytes less" if most.timeline == lead.timeline else "")
+    )
+    if own and own.lsn_is_exact and own.timeline == most.timeline:
+        yield warning(
+            "PG_DCS_AHEAD", scope, f"{detail}; {own.name} itself is at {format_lsn(own.lsn)} now", ""
         )
+    else:
+        remedy = f"find the data of {most.node} and collect again, {_choice(scope, lead)}"
+        yield blocker("PG_DCS_AHEAD", scope, detail, remedy)
 
 
 def _not_asked(

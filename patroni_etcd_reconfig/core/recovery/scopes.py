@@ -40,7 +40,8 @@ class ScopeView:
 def scopes_of(evidence: Evidence, keys: Iterable[KeyValue], choice: Choice) -> tuple[ScopeView, ...]:
     """Return every scope that the DCS or PostgreSQL knows. `keys` are those that will be served."""
     found = {one.scope: one for one in group_by_scope(keys, f"/{evidence.namespace.strip('/')}")}
-    names = set(found) | {one.scope for one in evidence.postgres}
+    # Without a scope: an address that an operator named, and that did not say whose it is.
+    names = set(found) | {one.scope for one in evidence.postgres if one.scope}
     return tuple(
         _view(found.get(name) or ScopeKeys(name, {}), evidence, choice.lead(name)) for name in sorted(names)
     )

@@ -252,8 +252,16 @@ class TestDoubts:
         ],
     )
     def test_wal_that_only_the_dcs_remembers_blocks(self, more: dict[str, object]) -> None:
-        done = audited(keys("pg1", more), plan_for("pg2"), standby("pg1", 4_000), standby("pg2"))
+        done = audited(
+            keys("pg9", more), plan_for("pg2"), standby("pg1", 4_000), standby("pg2"), silent("pg9")
+        )
         assert "PG_DCS_AHEAD" in codes(done)
+
+    def test_a_node_that_speaks_for_itself_counts_more_than_what_the_dcs_remembers_of_it(self) -> None:
+        found = keys("pg1", status={"optime": 5_200})
+        done = audited(found, plan_for("pg1"), standby("pg1"), standby("pg2", 4_000))
+        assert codes(done) == set()
+        assert codes(done, Severity.WARNING) == {"PG_DCS_AHEAD"}
 
     def test_what_the_dcs_remembers_of_a_node_that_is_down_counts_for_that_node(self) -> None:
         found = keys("pg1", {"members/pg1": {"timeline": 2, "xlog_location": 6_000}})

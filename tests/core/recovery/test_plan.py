@@ -298,6 +298,11 @@ class TestScopes:
             ("demo/1", "pg2"),
         ]
 
+    def test_an_address_that_did_not_say_whose_it_is_makes_no_scope(self) -> None:
+        nodes = standby("pg1"), silent("10.0.0.9")
+        planned = plan(down("a"), wiped("b"), wiped("c"), nodes[0], replace(nodes[1], scope=""))
+        assert [one.scope for one in planned[0].scopes] == ["demo"]
+
     def test_pause_and_synchronous_mode_are_seen(self) -> None:
         config = {"synchronous_mode": True}
         nodes = down("a", keys=tuple(keys("pg1", config=config).keys.values())), wiped("b"), wiped("c")
