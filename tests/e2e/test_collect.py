@@ -221,6 +221,25 @@ def test_the_control_file_of_a_running_postmaster_says_that_it_runs(lab: Lab) ->
     assert control().alive
 
 
+def test_a_postgresql_and_a_patroni_that_hang_do_not_hold_the_others_up(lab: Lab, tool: Tool) -> None:
+    hung = [find_postmaster(lab.layout.pg_data(2)), running(lab.layout.pid_file("patroni-pg2"))]
+    pids = [process.pid for process in hung if process]
+    assert len(pids) == 2
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        found = collected(tool.run("recover", "collect", "-f", "json"))
+        assert time.monotonic() - began < 8
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    assert [one.source for one in found.postgres] == ["sql", "controldata", "sql"]
+    one = pg(found, "pg2")
+    assert (one.running, one.patroni_answers, one.lsn_is_exact) == (True, False, False)
+    assert "no answer in time" in one.problem
+
+
 def test_another_member_s_data_dir_in_the_inventory_is_a_contradiction(
     lab: Lab, tool: Tool, tmp_path: Path
 ) -> None:
