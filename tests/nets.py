@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from patroni_etcd_reconfig.lab.layout import NODES
 
@@ -29,6 +30,14 @@ def free_net() -> int:
     number, keeper = reserve(_LABS, NODES)
     _kept.append(keeper)
     return number
+
+
+@contextmanager
+def lab_net() -> Iterator[int]:
+    """Give a number for a lab, reserved as long as that takes: a whole test run needs more than there are."""
+    number, keeper = reserve(_LABS, NODES)
+    with keeper:
+        yield number
 
 
 def _free(host: str) -> bool:

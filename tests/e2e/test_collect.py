@@ -29,16 +29,17 @@ from patroni_etcd_reconfig.lab.processes import find_postmaster, running, stop_a
 from patroni_etcd_reconfig.lab.up import up
 from tests.integration.etcd_servers import wait_until
 from tests.integration.tool import Outcome, Tool
-from tests.nets import free_net
+from tests.nets import lab_net
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    arrived = up(tmp_path_factory.mktemp("collect") / "lab", free_net(), say=lambda _: None).lab
-    yield arrived
-    down(arrived, say=lambda _: None)
+    with lab_net() as net:
+        arrived = up(tmp_path_factory.mktemp("collect") / "lab", net, say=lambda _: None).lab
+        yield arrived
+        down(arrived, say=lambda _: None)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from patroni_etcd_reconfig.adapters.etcd_client import Connector, EtcdClient
 from patroni_etcd_reconfig.lab import configs
 from patroni_etcd_reconfig.lab.etcd_only import etcd_only
 from patroni_etcd_reconfig.lab.layout import Layout
-from tests.nets import free_net
+from tests.nets import lab_net
 
 CLI = (sys.executable, "-m", "patroni_etcd_reconfig.cli.main")
 
@@ -146,5 +146,5 @@ def wait_for_line(process: subprocess.Popen[str], text: str) -> str:
 @contextmanager
 def tool_on(root: Path, etcd_dir: Path | None = None) -> Iterator[Tool]:
     """Give the tool on a fresh etcd."""
-    with etcd_only(root, free_net(), etcd_dir) as layout:
+    with lab_net() as net, etcd_only(root, net, etcd_dir) as layout:
         yield Tool(layout)
