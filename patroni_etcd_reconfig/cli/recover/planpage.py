@@ -65,8 +65,9 @@ def _state(node: NodeEvidence) -> str:
         return "serves" if node.live.quorate else "runs without quorum"
     if not node.reachable:
         return "not looked at"
+    runs = {True: "runs without an answer", False: "stopped", None: "not known whether it runs"}
     if node.data:
-        return "stopped, has data" if node.service_active is False else "has data"
+        return f"{runs[node.service_active]}, has data"
     return "has no data" if node.data_present is False else "its data can't be read"
 
 

@@ -112,6 +112,7 @@ def test_pieces_of_several_machines_make_one_plan(runs: Runs) -> None:
 
 def test_the_harmless_way_comes_first(runs: Runs) -> None:
     _, out, _ = runs.run(runs.write(alone("a"), down("b"), away("c")))
+    assert "runs without quorum: a; stopped, has data: b; not looked at: c" in out
     assert "The way: start what is stopped" in out
     assert "To start: b" in out
 

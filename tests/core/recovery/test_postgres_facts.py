@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,18 @@ def test_postgresql_s_own_word_counts_before_patroni_s() -> None:
     assert (found.source, found.in_recovery, found.timeline, found.lsn) == ("sql", True, 4, 100)
     assert (found.lsn_is_exact, found.timeline_history, found.sync_standbys) == (True, ((3, 50, "why"),), ())
     assert (found.patroni_role, found.paused) == ("primary", True)
+
+
+def test_where_postgresql_can_not_tell_a_standby_s_timeline_patroni_s_word_counts() -> None:
+    unsure = replace(SQL, timeline=1, timeline_is_sure=False)
+    found = combine(BASE, Replies(rest={**REPLICA, "timeline": 5}, sql=unsure))
+    assert (found.source, found.timeline, found.lsn, found.lsn_is_exact) == ("sql", 5, 100, True)
+    assert found.timeline_history == ()  # that of timeline 1
+
+
+def test_a_timeline_that_nobody_is_sure_of_makes_the_position_a_lower_bound() -> None:
+    found = combine(BASE, Replies(sql=replace(SQL, timeline=1, timeline_is_sure=False)))
+    assert (found.timeline, found.lsn, found.lsn_is_exact) == (1, 100, False)
 
 
 def test_the_control_file_counts_when_postgresql_is_down_as_a_lower_bound() -> None:
