@@ -34,10 +34,12 @@ def free_net() -> int:
 
 @contextmanager
 def lab_net() -> Iterator[int]:
-    """Give a number for a lab, reserved as long as that takes: a whole test run needs more than there are."""
+    """Give a number for a lab, reserved until the block ends."""
     number, keeper = reserve(_LABS, NODES)
-    with keeper:
+    try:
         yield number
+    finally:
+        keeper.close()
 
 
 def _free(host: str) -> bool:

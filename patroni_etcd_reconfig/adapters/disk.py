@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 
@@ -45,13 +44,3 @@ def is_mount(path: Path) -> bool:
     return str(path.resolve()) in {
         re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point) for point in points
     }
-
-
-def size_of(directory: Path) -> int:
-    """Return the size of all files in a directory, as far as they can be seen."""
-    total = 0
-    for parent, _, names in os.walk(directory):
-        for name in names:
-            with suppress(OSError):  # etcd deletes old files at any time
-                total += Path(parent, name).lstat().st_size
-    return total

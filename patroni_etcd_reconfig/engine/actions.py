@@ -20,7 +20,6 @@ from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import is_linked, survives_without
 from patroni_etcd_reconfig.core.simulate import best_transferee
 from patroni_etcd_reconfig.core.steps import (
-    MOVING,
     AddLearner,
     AwaitSettled,
     LowerShield,
@@ -38,7 +37,6 @@ from patroni_etcd_reconfig.core.steps import (
     Verify,
 )
 from patroni_etcd_reconfig.engine.joining import Joining
-from patroni_etcd_reconfig.engine.moving import Moving
 from patroni_etcd_reconfig.engine.relocating import Relocating
 from patroni_etcd_reconfig.engine.returning import HEALTH_INTERVAL
 from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
@@ -73,7 +71,6 @@ class Actions:
     joining: Joining
     shielding: Shielding
     relocating: Relocating
-    moving: Moving
     still_ours: Callable[[], None] = lambda: None  # raises LockedError when the lock may be lost
 
     def act(self, step: Step, seen: Observation) -> Facts:
@@ -88,8 +85,6 @@ class Actions:
             return self._remove(step.member)
         if isinstance(step, SetDataAside):
             return self._set_aside(step.seat)
-        if isinstance(step, MOVING):
-            return self.moving.act(step)
         if isinstance(step, RestartMember):
             return self.relocating.returning.restart(step.member)
         if isinstance(step, UpdatePeerUrls):

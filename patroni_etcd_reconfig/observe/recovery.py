@@ -24,7 +24,10 @@ DATA_DEADLINE = 120.0
 
 @dataclass(frozen=True)
 class Collector:
-    """Collects evidence from one machine. `addresses` are Patronis known from elsewhere than the DCS."""
+    """Collects evidence from one machine. `addresses` are Patronis known from elsewhere than the DCS.
+
+    `patience` is what etcd members get to answer, in seconds.
+    """
 
     connect: EtcdConnector
     seeds: tuple[str, ...]
@@ -35,6 +38,7 @@ class Collector:
     nodes: Mapping[str, NodeControl] = field(default_factory=dict)
     places: Sequence[Place] = ()
     addresses: Sequence[Address] = ()
+    patience: float = ETCD_DEADLINE
 
     def collect(self) -> Evidence:
         """Return the evidence; what could not be read is in it as a problem."""
@@ -46,10 +50,14 @@ class Collector:
         postgres = self.postgres.collect(addresses, self.host, self.clock.wall())
         return Evidence(self.namespace, members, postgres, at, (self.host,))
 
+    def look_at_members(self) -> Evidence:
+        """Return the evidence on etcd alone."""
+        return Evidence(self.namespace, self._look(), (), self.clock.wall(), (self.host,))
+
     def _look(self) -> tuple[NodeEvidence, ...]:
         at = self.clock.wall()
         known = tuple(url for place in self.places for url in place.client_urls)
-        etcd = MembersLook(self.connect, (*self.seeds, *known), self.namespace, ETCD_DEADLINE)
+        etcd = MembersLook(self.connect, (*self.seeds, *known), self.namespace, self.patience)
         looked: Answers[Looked] = Answers()
         crowd = Crowd()
         crowd.start(lambda: looked.results.update(self._look_at_nodes()))

@@ -15,14 +15,7 @@ import pytest
 from patroni_etcd_reconfig.cli.progress import LiveReporter, PlainReporter, reporter
 from patroni_etcd_reconfig.core.changes import Seat
 from patroni_etcd_reconfig.core.findings import blocker
-from patroni_etcd_reconfig.core.step_words import describe
-from patroni_etcd_reconfig.core.steps import (
-    AddLearner,
-    PromoteLearner,
-    StartMember,
-    Step,
-    Verify,
-)
+from patroni_etcd_reconfig.core.steps import AddLearner, PromoteLearner, StartMember, Step, Verify, describe
 
 SYS = "patroni_etcd_reconfig.cli.progress.sys"
 SEAT = Seat("n1", ("http://n1:2380",))

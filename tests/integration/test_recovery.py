@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from patroni_etcd_reconfig.adapters.node_local import LocalNode
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Way
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
 from patroni_etcd_reconfig.engine.recovery.failpoint import VARIABLE
@@ -18,10 +17,7 @@ from patroni_etcd_reconfig.engine.recovery.locks import FileLocks
 from tests.integration.recoveries import Scene, scene_of, wait
 from tests.integration.tool import Tool, tool_on
 
-pytestmark = [
-    pytest.mark.etcd,
-    pytest.mark.skipif(not hasattr(LocalNode, "read_data"), reason="data dirs can't be read in this version"),
-]
+pytestmark = pytest.mark.etcd
 
 KEYS = 20
 

@@ -60,7 +60,8 @@ class Fencing:
         """Stop it once it knows that it does not lead: a leader would first look 7 s for a successor."""
         node = self.nodes[survivor.node]
         if node.look().service_active:
-            self._await_no_leader(node)
+            if survivor.running:  # else it has never answered, and has not led
+                self._await_no_leader(node)
             node.stop()
         self._await_closed([node.name])
         return {"stopped": survivor.node}

@@ -77,6 +77,7 @@ class Isolation:
             self.quarantine.start(force=True)
         status = self._await_alone()
         self._remove_zombies()
+        self._move()
         found = self.client().range("/", serializable=False).revision
         if found < self.revision_seen():
             raise SurvivorError(
@@ -171,6 +172,14 @@ class Isolation:
         if [member.id for member in left] != [self.survivor.member_id] or left[0].is_learner:
             names = ", ".join(member.name or format_id(member.id) for member in left)
             raise SurvivorError(f"it is not the only voter: the list has {names}", hint=AGAIN)
+
+    def _move(self) -> None:
+        """Write the peer URLs that its node has now into the member list, where the list has others."""
+        client, wanted = self.client(), self.survivor.peer_urls
+        listed = client.member_list().members[0].peer_urls
+        if wanted and set(wanted) != set(listed):
+            self.say(f"its peer URL becomes {', '.join(wanted)}; it was {', '.join(listed)}")
+            client.update_member(self.survivor.member_id, wanted)
 
     def _alarms(self) -> list[str]:
         kinds = sorted({alarm.kind for alarm in self.client().alarms()})

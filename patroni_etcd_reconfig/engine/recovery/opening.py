@@ -1,17 +1,18 @@
-"""The end of the quarantine, and the wait for leaders: from here on Patroni is there."""
+"""The end of the quarantine: from here on Patroni is there."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from patroni_etcd_reconfig.clock import wait_until
 from patroni_etcd_reconfig.core.model import MemberStatus, PatroniCluster
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
-from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, ScopePlan
+from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
 from patroni_etcd_reconfig.engine.recovery.fencing import client_url_of
 from patroni_etcd_reconfig.engine.recovery.isolation import AGAIN, RecoveryBlockedError
+from patroni_etcd_reconfig.engine.recovery.leading import Leaders
 from patroni_etcd_reconfig.engine.recovery.loop import Facts
 from patroni_etcd_reconfig.errors import EtcdError, StepFailedError
 from patroni_etcd_reconfig.ports import Clock, EtcdApi, EtcdConnector, NodeControl
@@ -19,9 +20,6 @@ from patroni_etcd_reconfig.ports import Clock, EtcdApi, EtcdConnector, NodeContr
 READY = 60.0  # seconds for the service's start: a large log has to be read
 CALL = 1.0
 EXITS_CHECK = 0.5  # seconds between two looks at whether the service still runs
-# Patroni's first attempt after the quarantine can come a loop late, and take a whole retry_timeout.
-LOOPS = 3
-MAX_RESTARTS = 5  # to raise the term further, where Patroni remembers one that nobody could know of
 FLAG = "force-new-cluster"
 
 
@@ -38,7 +36,10 @@ class Opening:
     end_quarantine: Callable[[], None]
     look_at_patroni: Callable[[EtcdApi], tuple[PatroniCluster, ...]]
     look_at_postgres: Callable[[EtcdApi, str, str], PostgresEvidence | None]  # scope, member name
-    opened_at: float = field(default_factory=time.monotonic)
+    served_at: float = field(init=False)  # monotonic; of this run, where an earlier one opened it
+
+    def __post_init__(self) -> None:
+        self.served_at = self.clock.monotonic()
 
     def open(self, name: str) -> Facts:
         """Start the survivor as its service and wait until it serves at its own address."""
@@ -51,7 +52,6 @@ class Opening:
             )
         self.prove_stopped()
         self.end_quarantine()
-        self.opened_at = time.monotonic()
         return self._serve(node)
 
     def await_quorum(self) -> Facts:
@@ -68,23 +68,19 @@ class Opening:
         return {}
 
     def await_leaders(self, scopes: Iterable[str], began_at: float) -> Facts:
-        """Wait until each scope has a writable leader; `began_at` is the wall time of the apply's begin."""
-        waiting = {scope.scope: scope for scope in self.plan.scopes if scope.scope in set(scopes)}
-        leaders: dict[str, str] = {}
-        restarts, deadline = 0, self._patience()
-        while waiting:
-            for cluster in self._clusters():
-                leader = self._writable(cluster, waiting.get(cluster.scope))
-                if leader:
-                    leaders[cluster.scope] = leader
-                    del waiting[cluster.scope]
-            if waiting and self.clock.monotonic() > deadline:
-                restarts += 1
-                self._help(waiting, restarts)
-                deadline = self._patience()
-            self.clock.sleep(0.02 if waiting else 0.0)
-        seconds = self.clock.wall() - began_at
-        return {"leaders": leaders, "seconds_to_writable": round(seconds, 3), "restarts": restarts}
+        """Wait until each scope has a leader; see Leaders."""
+        survivor = self.plan.survivor
+        leaders = Leaders(
+            plan=self.plan,
+            clock=self.clock,
+            say=self.say,
+            client=self.client,
+            look_at_patroni=self.look_at_patroni,
+            look_at_postgres=self.look_at_postgres,
+            restart=partial(self._restart, survivor.node) if survivor else None,
+            since=self.served_at,
+        )
+        return leaders.wait(scopes, began_at)
 
     def client(self) -> EtcdApi:
         """Return a client of the survivor as its service; of any member that serves after a mere start."""
@@ -107,42 +103,11 @@ class Opening:
 
         what = f"{node.name} to serve at {client_url_of(node)}: look at its etcd log"
         status = wait_until(ready, what=what, seconds=READY, clock=self.clock, pause=0.02)
+        self.served_at = self.clock.monotonic()
         return {"opened": node.name, "term": status.raft_term}
 
-    def _clusters(self) -> tuple[PatroniCluster, ...]:
-        try:
-            return self.look_at_patroni(self.client())
-        except EtcdError:
-            return ()
-
-    def _writable(self, cluster: PatroniCluster, scope: ScopePlan | None) -> str | None:
-        """Return the leader, if it renewed its lease since the opening and its PostgreSQL takes writes."""
-        lease = cluster.lease
-        if scope is None or not cluster.leader or lease is None or lease.renewed_after < self.opened_at - 1.0:
-            return None
-        found = self.look_at_postgres(self.client(), cluster.scope, cluster.leader)
-        writable = found is not None and found.source == "sql" and found.in_recovery is False
-        return cluster.leader if writable else None
-
-    def _patience(self) -> float:
-        clusters = self._clusters()
-        slowest = max((c.loop_wait + c.retry_timeout for c in clusters), default=20.0)
-        return self.clock.monotonic() + LOOPS * slowest
-
-    def _help(self, waiting: Mapping[str, ScopePlan], restarts: int) -> None:
-        """Patroni refuses an etcd whose raft term is below one it has seen of the same cluster id."""
-        names = ", ".join(waiting)
-        if restarts > MAX_RESTARTS or self.plan.survivor is None:
-            raise StepFailedError(
-                f"etcd serves, but {names} has no leader that takes writes",
-                hint="look at the Patroni logs of the node that should lead, start Patroni there if it is "
-                "down, or end a pause; then give the same command again",
-                code="NO_LEADER_AFTER_RECOVERY",
-            )
-        self.say(
-            f"{names}: no leader yet; restarting etcd, which raises its raft term: Patroni may know a higher"
-        )
-        node = self.nodes[self.plan.survivor.node]
+    def _restart(self, name: str) -> None:
+        node = self.nodes[name]
         node.stop()
         self._serve(node)
 

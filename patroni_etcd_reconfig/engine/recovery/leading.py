@@ -1,0 +1,115 @@
+"""Until every Patroni cluster has a leader again: writable first, then proven to renew its lease."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from patroni_etcd_reconfig.core.model import PatroniCluster
+from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
+from patroni_etcd_reconfig.engine.recovery.loop import Facts
+from patroni_etcd_reconfig.errors import EtcdError, StepFailedError
+from patroni_etcd_reconfig.ports import Clock, EtcdApi
+
+PAUSE = 0.02  # seconds between two looks
+# Patroni's first attempt after the quarantine can come a loop late, and take a whole retry_timeout.
+LOOPS = 3
+SLOWEST = 20.0  # seconds of a loop and a retry_timeout, by Patroni's defaults
+MAX_RESTARTS = 5  # to raise the term further, where Patroni remembers one that nobody could know of
+
+
+@dataclass
+class Leaders:
+    """Waits for leaders. `since` is the monotonic time at which etcd was opened.
+
+    `restart`, None where nobody's etcd may be restarted, raises the raft term: Patroni refuses an etcd whose
+    term is below one that it has seen of the same cluster id (its StaleEtcdNodeGuard).
+    """
+
+    plan: RecoveryPlan
+    clock: Clock
+    say: Callable[[str], None]
+    client: Callable[[], EtcdApi]
+    look_at_patroni: Callable[[EtcdApi], tuple[PatroniCluster, ...]]
+    look_at_postgres: Callable[[EtcdApi, str, str], PostgresEvidence | None]  # scope, member name
+    restart: Callable[[], None] | None
+    since: float
+    _writable: dict[str, str] = field(default_factory=dict, init=False)  # leaders by scope
+    _writable_at: float | None = field(default=None, init=False)  # wall time at which all were
+
+    def wait(self, scopes: Iterable[str], began_at: float) -> Facts:
+        """Return when all lead; `began_at` is the wall time at which the operator gave the command.
+
+        A paused cluster in which no primary runs promotes nobody: it is left alone after a while, and named.
+        """
+        waiting, restarts = set(scopes), 0
+        deadline = self._patience()
+        while waiting := waiting - set(self._look(waiting)):
+            if self.clock.monotonic() > deadline:
+                waiting -= self._paused(waiting)
+                restarts += bool(waiting)
+                self._help(waiting, restarts)
+                deadline = self._patience()
+            self.clock.sleep(PAUSE)
+        facts = {"leaders": dict(self._writable), "restarts": restarts}
+        if self._writable_at is None:
+            return facts
+        return {**facts, "seconds_to_writable": round(self._writable_at - began_at, 3)}
+
+    def _look(self, waiting: set[str]) -> Iterator[str]:
+        """Yield the scopes whose leader is proven to renew its lease, and note when all were writable."""
+        clusters = [cluster for cluster in self._clusters() if cluster.scope in waiting]
+        for cluster in clusters:
+            if cluster.scope not in self._writable and (leader := self._writable_leader(cluster)):
+                self._writable[cluster.scope] = leader
+                self.say(f"{cluster.scope}: {leader} takes writes")
+        if waiting and waiting <= self._writable.keys() and self._writable_at is None:
+            self._writable_at = self.clock.wall()
+        yield from (c.scope for c in clusters if c.scope in self._writable and self._renewed(c))
+
+    def _clusters(self) -> tuple[PatroniCluster, ...]:
+        try:
+            return self.look_at_patroni(self.client())
+        except EtcdError:
+            return ()
+
+    def _writable_leader(self, cluster: PatroniCluster) -> str | None:
+        if not cluster.leader or cluster.lease is None:
+            return None
+        try:
+            found = self.look_at_postgres(self.client(), cluster.scope, cluster.leader)
+        except EtcdError:
+            return None
+        writable = found is not None and found.source == "sql" and found.in_recovery is False
+        return cluster.leader if writable else None
+
+    def _renewed(self, cluster: PatroniCluster) -> bool:
+        """An election in etcd gives every lease its full time: only a renewal after that proves anything."""
+        return cluster.lease is not None and cluster.lease.renewed_after > self.since
+
+    def _paused(self, waiting: set[str]) -> set[str]:
+        paused = {c.scope for c in self._clusters() if c.paused} & waiting
+        for scope in sorted(paused):
+            self.say(
+                f"{scope}: paused, and no leader: patronictl failover {scope}, or patronictl resume {scope}"
+            )
+        return paused
+
+    def _patience(self) -> float:
+        slowest = max((c.loop_wait + c.retry_timeout for c in self._clusters()), default=SLOWEST)
+        return self.clock.monotonic() + LOOPS * slowest
+
+    def _help(self, waiting: set[str], restarts: int) -> None:
+        names = ", ".join(sorted(waiting))
+        if not names:
+            return
+        if restarts > MAX_RESTARTS or self.restart is None:
+            raise StepFailedError(
+                f"etcd serves, but {names} has no leader that takes writes",
+                hint="look at the Patroni logs of the node that should lead, and start Patroni there if it "
+                "is down; then give the same command again",
+                code="NO_LEADER_AFTER_RECOVERY",
+            )
+        self.say(f"{names}: no leader; Patroni may know a higher raft term: restarting etcd raises it")
+        self.restart()

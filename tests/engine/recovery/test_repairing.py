@@ -1,0 +1,109 @@
+"""Patroni's keys before Patroni is let on: repaired if unchanged since they were read, then read back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from patroni_etcd_reconfig.core.model import KeyValue
+from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.model import ScopePlan
+from patroni_etcd_reconfig.engine.recovery.isolation import RecoveryBlockedError
+from patroni_etcd_reconfig.engine.recovery.repairing import Repairing
+from patroni_etcd_reconfig.errors import StepFailedError
+from tests.core.recovery.builders import SYSID, standby
+from tests.core.recovery.recovery_plans import forced
+from tests.engine.fakes import FakeClock
+from tests.fake_etcd import FakeEtcd, FakeMember, client_url
+
+PLAN = forced("a", scopes=(ScopePlan("demo", "pg1", "pg2"),))
+BEHIND, AHEAD = standby("pg1", lsn=4_000, timeline=1), standby("pg2", lsn=5_000, timeline=2)
+
+
+class Rig:
+    """A lone etcd whose DCS says that pg1 leads, while pg2 is ahead."""
+
+    def __init__(self, *postgres: PostgresEvidence) -> None:
+        self.etcd = FakeEtcd("a", clock=FakeClock())
+        self.postgres = postgres or (BEHIND, AHEAD)
+        self.noted: list[Any] = []
+        self.said: list[str] = []
+        client = self.client()
+        client.put("/service/demo/leader", "pg1", lease=client.grant_lease(30))
+        client.put("/service/demo/initialize", SYSID)
+        client.put("/other", "not Patroni's")
+        self.repairing = Repairing(PLAN, self.client, self.ask, self.noted.append, self.said.append)
+
+    def client(self) -> FakeMember:
+        return self.etcd.connect(client_url("a"), 1.0)
+
+    def ask(self, kvs: tuple[KeyValue, ...]) -> tuple[PostgresEvidence, ...]:
+        assert all(kv.key.startswith("/service/") for kv in kvs)
+        return self.postgres
+
+    def value(self, key: str) -> str | None:
+        found = self.client().range(key).kvs
+        return found[0].value if found else None
+
+
+def test_the_leader_key_names_the_node_that_is_ahead_before_patroni_sees_it() -> None:
+    rig = Rig()
+    done = rig.repairing.repair()["repairs"]
+    assert rig.value("/service/demo/leader") == "pg2"
+    assert any("/service/demo/leader" in line for line in done)
+    assert rig.value("/other") == "not Patroni's"
+
+
+def test_what_is_about_to_change_is_in_the_journal_before_without_values() -> None:
+    rig = Rig()
+    rig.repairing.repair()
+    assert any("/service/demo/leader" in line for line in rig.noted[0]["repairing"])
+    assert not any(SYSID in line for line in rig.noted[0]["repairing"])
+
+
+def test_repairing_twice_finds_nothing_left() -> None:
+    rig = Rig()
+    rig.repairing.repair()
+    revision = rig.etcd.revision
+    assert rig.repairing.repair()["repairs"] == []
+    assert rig.etcd.revision == revision
+
+
+def test_a_key_that_changes_meanwhile_is_read_again() -> None:
+    rig = Rig()
+    asked = 0
+
+    def ask(kvs: tuple[KeyValue, ...]) -> tuple[PostgresEvidence, ...]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:  # right after the keys were read
+            rig.client().delete("/service/demo/leader")
+        return rig.postgres
+
+    rig.repairing.postgres = ask
+    rig.repairing.repair()
+    assert rig.value("/service/demo/leader") == "pg2"
+    assert any("changed meanwhile" in line for line in rig.said)
+
+
+def test_what_people_must_decide_stops_it_with_nothing_changed() -> None:
+    rig = Rig(BEHIND)
+    revision = rig.etcd.revision
+    with pytest.raises(RecoveryBlockedError) as stopped:
+        rig.repairing.repair()
+    assert stopped.value.findings
+    assert stopped.value.code == stopped.value.findings[0].code
+    assert rig.etcd.revision == revision
+
+
+def test_somebody_else_who_writes_is_not_fought_for_ever() -> None:
+    rig = Rig()
+
+    def ask(kvs: tuple[KeyValue, ...]) -> tuple[PostgresEvidence, ...]:
+        rig.client().put("/service/demo/leader", "pg1")
+        return rig.postgres
+
+    rig.repairing.postgres = ask
+    with pytest.raises(StepFailedError, match="still want repairs"):
+        rig.repairing.repair()
