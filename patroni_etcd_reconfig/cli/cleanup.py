@@ -32,7 +32,8 @@ def command(app: App, older_than: int | None, force: bool, dry_run: bool) -> Non
     """List what finished operations left on this machine and is past its retention, and delete it.
 
     Old data dirs, configurations from before, and operations' snapshots. Nothing of an operation that can
-    still be resumed, and no journal. Without this command nothing is ever deleted.
+    still be resumed, or that no journal knows, such as a recovery; and no journal. Without this command
+    nothing is ever deleted.
     """
     days = app.policy.retention_days if older_than is None else older_than
     past, kept = _past_retention(Wiring(app), days)
@@ -50,18 +51,23 @@ def command(app: App, older_than: int | None, force: bool, dry_run: bool) -> Non
         items = [_as_dict(item) for item in past]
         data = {"older_than_days": days, "dry_run": dry_run, "deleted": items, "kept": kept}
         show_data(app.format, {"format": 1, "cleanup": data, "error": None})
-    click.echo(f"{len(past)} {done}, {kept} kept: not older than {days} days, or not finished.", err=True)
+    click.echo(
+        f"{len(past)} {done}, {kept} kept: not older than {days} days, or not known to be finished.", err=True
+    )
 
 
 def _past_retention(wiring: Wiring, days: int) -> tuple[list[Leftover], int]:
-    """Return what may go, and how much stays. etcd is looked at: it knows what other hosts have begun."""
+    """Return what may go, and how much stays: of operations that no journal tells the end of, everything.
+
+    etcd is looked at: it knows what other hosts have done.
+    """
     wiring.observe()
     wiring.mirror.journals()  # an error here is no reason to take them for finished
     records = all_records(wiring.app.state_dir, wiring.mirror)
-    unfinished = {record.operation_id for record in records if not record.finished}
+    finished = {record.operation_id for record in records if record.finished}
     found = find_leftovers(wiring.app.inventory.nodes.values(), wiring.app.state_dir)
     old = time.time() - days * DAY
-    past = [item for item in found if item.at < old and item.operation_id not in unfinished]
+    past = [item for item in found if item.at < old and item.operation_id in finished]
     return past, len(found) - len(past)
 
 

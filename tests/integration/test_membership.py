@@ -306,6 +306,8 @@ def test_what_was_set_aside_is_deleted_only_when_told_to_and_never_of_an_unfinis
     done = _run(tool, "cycle", "n1").json["operation"]["id"]
     stopped = tool.run_until("add n2 as a learner ...", signal.SIGINT, "cycle", "n2", "--force", *ACCEPT)
     assert stopped.code == 130
+    unknown = tool.layout.root / "data" / "n1.abc.20200101T000000Z-recover-abc123"
+    unknown.mkdir()  # no journal tells how that ended
     before = set(tool.layout.root.rglob("*Z-cycle-*"))
     assert tool.run("cleanup", "--force").code == 0  # the default: 30 days
     listed = tool.run("cleanup", "--older-than", "0", "--dry-run", "-f", "json").json["cleanup"]
@@ -318,6 +320,7 @@ def test_what_was_set_aside_is_deleted_only_when_told_to_and_never_of_an_unfinis
     gone = before - set(tool.layout.root.rglob("*Z-cycle-*"))
     assert {str(path) for path in gone} >= {item["path"] for item in listed["deleted"]}
     assert all(done in str(path) for path in gone)
+    assert unknown.exists()
     resumed = tool.run("resume", "--force", *ACCEPT)
     assert resumed.code == 0, resumed.err
     assert "cleanup" in tool.run("history").err
