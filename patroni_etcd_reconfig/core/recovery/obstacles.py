@@ -104,15 +104,17 @@ def quorum_elsewhere(evidence: Evidence, fences: Iterable[Fence]) -> Iterator[Fi
         )
 
 
-def no_survivor(holders: Iterable[Holder]) -> Finding:
-    """No copy of the data can go on."""
-    words = "; ".join(f"{one.describe()}: {one.unfit or one.apart}" for one in holders)
+def no_survivor(holders: Iterable[Holder], chosen: str) -> Finding:
+    """No copy of the data can go on, or not the one that was named."""
+    found = [one for one in holders if not chosen or one.name == chosen]
+    words = "; ".join(f"{one.describe()}: {one.unfit or one.apart}" for one in found) or "no data was found"
     return blocker(
         "RECOVERY_NO_SURVIVOR",
-        "etcd",
-        f"no member's data can go on: {words or 'no data was found'}",
-        f"make a voter's machine reachable and run {COLLECT} again, or go on from a snapshot: "
-        "patronictl-etcd restore FILE",
+        chosen or "etcd",
+        f"{'its' if chosen else 'no member has'} data {'can not' if chosen else 'that can'} go on: {words}",
+        f"make a voter's machine reachable and run {COLLECT} again"
+        + (f", or leave out --survivor {chosen}" if chosen else "")
+        + ", or go on from a snapshot: patronictl-etcd restore FILE",
     )
 
 

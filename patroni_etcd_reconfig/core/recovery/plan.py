@@ -99,7 +99,7 @@ def _start(survey: _Survey) -> Planned:
 def _force(survey: _Survey) -> Planned:
     holder = _survivor(survey)
     if holder is None:
-        found = (obstacles.no_survivor(survey.holders), *_old(survey))
+        found = (obstacles.no_survivor(survey.holders, survey.choice.survivor), *_old(survey))
         return _plan(survey, Way.FORCE), found
     fences = fences_around(holder.name, survey.evidence, survey.family, survey.lost)
     views = scopes_of(survey.evidence, _keys(holder.node), survey.choice)

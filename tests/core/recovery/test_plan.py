@@ -160,6 +160,15 @@ class TestSurvivor:
             assert codes(planned) == ["RECOVERY_NO_SURVIVOR"]
             assert "restore FILE" in detail(planned, "RECOVERY_NO_SURVIVOR")
 
+    def test_a_survivor_that_can_not_go_on_is_refused_by_name(self) -> None:
+        planned = plan(down("a"), down("b", is_learner=True), away("c"), survivor="b")
+        assert codes(planned) == ["RECOVERY_NO_SURVIVOR"]
+        assert detail(planned, "RECOVERY_NO_SURVIVOR").startswith(
+            "its data can not go on: b (term 5, index 100, commit 100): it is a learner | "
+        )
+        assert "--survivor b" in detail(planned, "RECOVERY_NO_SURVIVOR")
+        assert "no data was found" in detail(plan(down("a"), survivor="x"), "RECOVERY_NO_SURVIVOR")
+
     def test_two_clusters_with_the_same_names_are_told_apart(self) -> None:
         nodes = down("a"), down("b", 500, cluster_id=0xC2), away("c")
         assert "RECOVERY_TWO_CLUSTERS" in codes(plan(*nodes, lost="c"))
