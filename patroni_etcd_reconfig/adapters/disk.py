@@ -10,8 +10,7 @@ from pathlib import Path
 def database_bytes(data_dir: Path) -> int | None:
     """Return the bytes of the database, or of the one that arrives: etcd receives it beside the old one.
 
-    Seen on etcd 3.4.23, 3.5.1 and 3.6.6: `member/snap/tmp*` grows while a snapshot is received, and becomes
-    `db` in the end.
+    Seen on etcd 3.4: `member/snap/tmp*` grows while a snapshot is received, and becomes `db` in the end.
     """
     try:
         sizes = [path.stat().st_size for path in (data_dir / "member" / "snap").iterdir()]

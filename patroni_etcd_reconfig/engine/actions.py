@@ -37,7 +37,6 @@ from patroni_etcd_reconfig.core.steps import (
     Verify,
 )
 from patroni_etcd_reconfig.engine.joining import Joining
-from patroni_etcd_reconfig.engine.receiving import Copying
 from patroni_etcd_reconfig.engine.relocating import Relocating
 from patroni_etcd_reconfig.engine.returning import HEALTH_INTERVAL
 from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
@@ -114,10 +113,7 @@ class Actions:
         if view is None:
             raise MembershipError(f"{step.through.name} is no member any more", hint="patronictl-etcd resume")
         name = f"{format_id(seen.etcd.cluster_id)}-{self.operation_id}.db"
-        total = view.status.db_size if view.status else 0
-        copying = Copying("the snapshot", total, self.clock, self.joining.tell)
-        client = self.roster.of(view, self.policy.step_timeout)
-        return save_snapshot(client, self.snapshots / name, copying.come)
+        return save_snapshot(self.roster.of(view, self.policy.step_timeout), self.snapshots / name)
 
     def _transfer(self, step: TransferLeadership) -> Facts:
         etcd, source = self.observe_etcd(), step.source

@@ -143,7 +143,7 @@ def lose_the_majority(lab: Lab, *, failsafe: bool, say: Say) -> Stage:
         faults.lose_etcd(lab, i)
     if not failsafe:
         say("waiting until Patroni has demoted PostgreSQL: nobody can write now")
-        _await(lambda: _in_recovery(lab, last), f"pg{last} to be read-only")
+        _await(lambda: in_recovery(lab, last), f"pg{last} to be read-only")
     faults.power_on(lab, first)
     # An etcd that starts without quorum listens, but answers no client: it can't publish itself.
     _await(lambda: is_taken(lab.layout.address(first), CLIENT_PORT), f"etcd of host {first}")
@@ -159,7 +159,7 @@ def naive(lab: Lab, stage: Stage, say: Say) -> Outcome:
     run_service(layout, name, "stop")
     write_private(env, f"{text}ETCD_FORCE_NEW_CLUSTER=true\n")
     run_service(layout, name, "start")
-    _await(lambda: not _in_recovery(lab, stage.first), f"pg{stage.first} to be writable")
+    _await(lambda: not in_recovery(lab, stage.first), f"pg{stage.first} to be writable")
     write_private(env, text)
     return judge(lab, "naive", begin, {})
 
@@ -226,7 +226,7 @@ def stored_rows(lab: Lab, host: int) -> frozenset[int]:
         return frozenset()
 
 
-def _in_recovery(lab: Lab, host: int) -> bool:
+def in_recovery(lab: Lab, host: int) -> bool:
     """Tell whether PostgreSQL is read-only there; one that can't be asked is not writable either."""
     try:
         with connect(lab.layout.address(host), load_secrets(lab.layout)) as connection:
@@ -240,7 +240,7 @@ def _leader_other_than(lab: Lab, host: int | None) -> int | None:
     for i in NODES:
         answer = health.get_json(lab.layout.address(i), REST_PORT, "/patroni", timeout=2)
         role = answer.get("role") if answer else None
-        if i != host and role in ("primary", "master") and not _in_recovery(lab, i):
+        if i != host and role in ("primary", "master") and not in_recovery(lab, i):
             return i
     return None
 

@@ -36,6 +36,7 @@ class Leaders:
     restart: Callable[[], None] | None
     since: float
     _writable: dict[str, str] = field(default_factory=dict, init=False)  # leaders by scope
+    _timelines: dict[str, int | None] = field(default_factory=dict, init=False)  # as PostgreSQL says
     _writable_at: float | None = field(default=None, init=False)  # wall time at which all were
 
     def wait(self, scopes: Iterable[str], began_at: float) -> Facts:
@@ -81,12 +82,18 @@ class Leaders:
             found = self.look_at_postgres(self.client(), cluster.scope, cluster.leader)
         except EtcdError:
             return None
-        writable = found is not None and found.source == "sql" and found.in_recovery is False
-        return cluster.leader if writable else None
+        if found is None or found.source != "sql" or found.in_recovery is not False:
+            return None
+        self._timelines[cluster.scope] = found.timeline
+        return cluster.leader
 
     def _renewed(self, cluster: PatroniCluster) -> bool:
-        """An election in etcd gives every lease its full time: only a renewal after that proves anything."""
-        return cluster.lease is not None and cluster.lease.renewed_after > self.since
+        """An election in etcd gives every lease its full time: only a renewal after that proves anything.
+
+        And a node that was just promoted tells its new timeline a loop later: what comes next compares it.
+        """
+        told = self._timelines.get(cluster.scope) in (None, cluster.timeline)
+        return told and cluster.lease is not None and cluster.lease.renewed_after > self.since
 
     def _paused(self, waiting: set[str]) -> set[str]:
         paused = {c.scope for c in self._clusters() if c.paused} & waiting
@@ -105,6 +112,7 @@ class Leaders:
         if not names:
             return
         if restarts > MAX_RESTARTS or self.restart is None:
+            self._name_absent(waiting)
             raise StepFailedError(
                 f"etcd serves, but {names} has no leader that takes writes",
                 hint="look at the Patroni logs of the node that should lead, and start Patroni there if it "
@@ -113,3 +121,17 @@ class Leaders:
             )
         self.say(f"{names}: no leader; Patroni may know a higher raft term: restarting etcd raises it")
         self.restart()
+
+    def _name_absent(self, waiting: set[str]) -> None:
+        """The leader key names a node, and until its Patroni comes nobody leads: say which one."""
+        registered = {c.scope: {member.name for member in c.members} for c in self._clusters()}
+        for scope in self.plan.scopes:
+            known = registered.get(scope.scope)
+            lead = scope.should_lead
+            if scope.scope in waiting and lead and known is not None and lead not in known:
+                raise StepFailedError(
+                    f"{scope.scope}: {lead} should lead, and its Patroni has not come; nobody else may lead",
+                    hint=f"start Patroni on {lead}, and give the same command again; or, if {lead} is lost "
+                    f"with what only it has: etcdctl del {self.plan.namespace}/{scope.scope}/leader",
+                    code="NO_LEADER_AFTER_RECOVERY",
+                )

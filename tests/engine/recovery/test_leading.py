@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from patroni_etcd_reconfig.core.model import Lease, PatroniCluster
+from patroni_etcd_reconfig.core.model import Lease, PatroniCluster, PatroniMember
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.engine.recovery.leading import MAX_RESTARTS, Leaders
 from patroni_etcd_reconfig.errors import EtcdTimeoutError, StepFailedError
@@ -27,6 +27,9 @@ class FakePatroni:
     needs_restarts: int = 0
     restarts: int = 0
     silent_until: float = 0.0
+    came: bool = True
+    timeline: int = 1
+    loop: float = 1.0
 
     def clusters(self, client: object) -> tuple[PatroniCluster, ...]:
         if self.clock.now < self.silent_until:
@@ -34,11 +37,17 @@ class FakePatroni:
         now, fresh = self.clock.now, self.restarts >= self.needs_restarts
         renewed = now if fresh and now >= self.renews else 1000.0 - 5.0
         lease = Lease(30.0, 30.0 - (now - renewed), now)
-        return (PatroniCluster("demo", "pg2", lease, loop_wait=1, retry_timeout=3, paused=self.paused),)
+        members = (PatroniMember("pg2", "leader", "running", timeline=self.timeline),) if self.came else ()
+        cluster = PatroniCluster("demo", "pg2", lease, loop_wait=1, retry_timeout=3, paused=self.paused)
+        return (replace(cluster, members=members, timeline=self.told()),)
+
+    def told(self) -> int | None:
+        """The member key tells a new timeline a loop after the promotion."""
+        return self.timeline if self.clock.now >= self.writable + self.loop else 1
 
     def postgres(self, client: object, name: str, member: str) -> PostgresEvidence | None:
         ready = self.clock.now >= self.writable and self.restarts >= self.needs_restarts
-        return primary(member) if ready else standby(member)
+        return replace(primary(member), timeline=self.timeline) if ready else standby(member)
 
     def restart(self) -> None:
         self.restarts += 1
@@ -92,3 +101,15 @@ def test_a_paused_cluster_without_a_primary_is_left_alone() -> None:
 
 def test_an_etcd_that_does_not_answer_for_a_moment_is_asked_again() -> None:
     assert FakePatroni(silent_until=1004.0).wait()["leaders"] == {"demo": "pg2"}
+
+
+def test_a_promotion_is_over_when_patroni_tells_the_new_timeline() -> None:
+    patroni = FakePatroni(timeline=2, loop=9.0)
+    assert patroni.wait()["seconds_to_writable"] == pytest.approx(4.0, abs=0.1)
+    assert patroni.clock.now >= 1003.0 + 9.0
+
+
+def test_a_node_that_should_lead_and_does_not_come_is_named_with_the_way_out() -> None:
+    with pytest.raises(StepFailedError, match="pg2 should lead, and its Patroni has not come") as stopped:
+        FakePatroni(needs_restarts=99, came=False).wait()
+    assert "etcdctl del /service/demo/leader" in stopped.value.hint
