@@ -18,7 +18,7 @@ from typing import Any
 import urllib3
 import yaml
 
-from patroni_etcd_reconfig.adapters.etcd_config_file import set_settings
+from patroni_etcd_reconfig.adapters.etcd_config_file import read_settings, set_settings
 from patroni_etcd_reconfig.errors import StepFailedError
 from patroni_etcd_reconfig.lab import configs
 from patroni_etcd_reconfig.lab.bench.figures import Run
@@ -155,6 +155,10 @@ class Ground:
             yield
         finally:
             self.kill(i)
+
+    def data_dir(self, i: int) -> Path:
+        """Return where node i's configuration says that its data is: it may have been moved."""
+        return Path(read_settings(self.layout.etcd_env(i).read_text(), False)["data-dir"])
 
     def wipe(self, i: int) -> None:
         """Remove node i's data, as the guide does."""

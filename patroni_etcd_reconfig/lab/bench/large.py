@@ -149,7 +149,7 @@ def _estimates(used: Cost) -> float:
 def _tidy(made: Ground) -> None:
     """Remove what was set aside, so that the disk needs room for one way only, and let etcd settle."""
     layout = made.layout
-    kept = {layout.etcd_data(i) for i in NODES}
+    kept = {made.data_dir(i) for i in NODES}
     spare = [path for path in (layout.root / "data").iterdir() if path.name.startswith("n")]
     for path in (layout.state_dir / "snapshots", *(path for path in spare if path not in kept)):
         shutil.rmtree(path, ignore_errors=True)
