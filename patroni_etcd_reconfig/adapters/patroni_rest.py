@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from urllib3 import PoolManager, Timeout, make_headers
-from urllib3.exceptions import HTTPError
+from urllib3 import PoolManager, Timeout, disable_warnings, make_headers
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from patroni_etcd_reconfig.adapters.etcd_http import deadline_pool, tls_context
 from patroni_etcd_reconfig.adapters.patroni_config import PatroniConfig
@@ -23,6 +23,10 @@ class PatroniRest:
 
     config: PatroniConfig
     insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if self._unverified:  # the user has said so: no warning on every request
+            disable_warnings(InsecureRequestWarning)
 
     def __call__(self, url: str, timeout: float) -> Mapping[str, Any]:
         """Return the answer to GET /patroni; `timeout` is the total, in seconds.
@@ -59,10 +63,14 @@ class PatroniRest:
     def _pool(self) -> PoolManager:
         return deadline_pool(self._tls())
 
+    @property
+    def _unverified(self) -> bool:
+        return self.insecure or self.config.ctl_insecure
+
     def _tls(self) -> ssl.SSLContext:
         """As PatroniRequest: the `ctl` section's files, and without them the CA of `restapi`."""
         config = self.config
-        context = tls_context(config.rest_cacert, "", "", insecure=self.insecure or config.ctl_insecure)
+        context = tls_context(config.rest_cacert, "", "", insecure=self._unverified)
         if config.rest_certfile:
             try:
                 context.load_cert_chain(

@@ -29,16 +29,17 @@ from patroni_etcd_reconfig.lab.processes import find_postmaster, running, stop_a
 from patroni_etcd_reconfig.lab.up import up
 from tests.integration.etcd_servers import wait_until
 from tests.integration.tool import Outcome, Tool
-from tests.nets import free_net
+from tests.nets import lab_net
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    arrived = up(tmp_path_factory.mktemp("collect") / "lab", free_net(), say=lambda _: None).lab
-    yield arrived
-    down(arrived, say=lambda _: None)
+    with lab_net() as net:
+        arrived = up(tmp_path_factory.mktemp("collect") / "lab", net, say=lambda _: None).lab
+        yield arrived
+        down(arrived, say=lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +220,25 @@ def test_the_control_file_of_a_running_postmaster_says_that_it_runs(lab: Lab) ->
     control = control_data(load(str(lab.layout.pg_yml(1)), {}))
     assert control is not None
     assert control().alive
+
+
+def test_a_postgresql_and_a_patroni_that_hang_do_not_hold_the_others_up(lab: Lab, tool: Tool) -> None:
+    hung = [find_postmaster(lab.layout.pg_data(2)), running(lab.layout.pid_file("patroni-pg2"))]
+    pids = [process.pid for process in hung if process]
+    assert len(pids) == 2
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        found = collected(tool.run("recover", "collect", "-f", "json"))
+        assert time.monotonic() - began < 8
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    assert [one.source for one in found.postgres] == ["sql", "controldata", "sql"]
+    one = pg(found, "pg2")
+    assert (one.running, one.patroni_answers, one.lsn_is_exact) == (True, False, False)
+    assert "no answer in time" in one.problem
 
 
 def test_another_member_s_data_dir_in_the_inventory_is_a_contradiction(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace as copy_with
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from patroni_etcd_reconfig.lab.bench import large, replace, resize, restart
 from patroni_etcd_reconfig.lab.bench.figures import FLOOR, NAIVE, OURS, Figures, Scenario, measure, table
 from patroni_etcd_reconfig.lab.bench.ground import Options
 from patroni_etcd_reconfig.lab.layout import Layout
-from tests.nets import free_net
+from tests.nets import lab_net
 
 # On one etcd only: what the ways do on other versions is tested elsewhere, and each takes etcd's own 5 s.
 pytestmark = pytest.mark.etcd
@@ -22,8 +22,9 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> Options:
-    return Options(1, free_net(), None, tmp_path, size=4 * MIB, settle=0.2, around=0.1)
+def options(tmp_path: Path) -> Iterator[Options]:
+    with lab_net() as net:
+        yield Options(1, net, None, tmp_path, size=4 * MIB, settle=0.2, around=0.1)
 
 
 @pytest.mark.parametrize("scenario", [replace.lost, replace.crashed, resize.scenario, restart.scenario])
