@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -143,6 +143,45 @@ class EtcdConnector(Protocol):
         """Return a client for one client URL; `timeout` is the total per call, in seconds."""
 
 
+@dataclass(frozen=True)
+class DataEntry:
+    """A file or directory of a data dir. `path` is relative, "" for the data dir itself; size in bytes."""
+
+    path: str
+    directory: bool
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    modified_ns: int
+
+
+class DataTree(Protocol):
+    """The data dir of a stopped member, to be copied from or to. Errors: NodeControlError."""
+
+    @property
+    def place(self) -> str:
+        """Return the directory."""
+
+    def entries(self) -> tuple[DataEntry, ...]:
+        """Return what is in it, directories before what they hold; empty when there is nothing."""
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """Read one file, piece by piece."""
+
+    def stage(self, entry: DataEntry, pieces: Iterator[bytes], label: str) -> str:
+        """Write an entry to `<place>.<label>.part`, durably; return the SHA-256 of a file as it is read back.
+
+        Owner, mode and time are those of the entry.
+        """
+
+    def adopt(self, label: str) -> None:
+        """Give what was staged its place, durably, in one step; what is there already is an error."""
+
+    def discard(self, label: str) -> None:
+        """Delete what was staged and not adopted."""
+
+
 class NodeControl(Protocol):
     """One node: its etcd service, configuration and data dir. Errors: NodeControlError."""
 
@@ -175,6 +214,12 @@ class NodeControl(Protocol):
 
     def start(self) -> None:
         """Start the service; does not wait until etcd answers."""
+
+    def at(self, data_dir: str, other: str) -> NodeControl:
+        """Return the same node with its data in `data_dir`; its configuration may still name the other."""
+
+    def tree(self) -> DataTree:
+        """Return the data dir, to be copied."""
 
     def set_data_aside(self, label: str) -> tuple[str, ...]:
         """Rename the data dir (and a separate WAL dir) to `<dir>.<label>`, durably; return the new paths.

@@ -34,12 +34,10 @@ def free_net() -> int:
 
 @contextmanager
 def lab_net() -> Iterator[int]:
-    """Give a number for a lab, reserved until the block ends."""
+    """Give a number for a lab, reserved as long as that takes: a whole test run needs more than there are."""
     number, keeper = reserve(_LABS, NODES)
-    try:
+    with keeper:
         yield number
-    finally:
-        keeper.close()
 
 
 def _free(host: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
 from patroni_etcd_reconfig.adapters import etcd_json
@@ -57,15 +58,12 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _piece(line: bytes, endpoint: str, *, first: bool) -> bytes:
-    words = refusal(line)
-    if words is not None and first:
-        raise classify(*words, endpoint)
-    if words is not None:
-        raise _corrupt(f"the snapshot broke off: {words[0]}", endpoint)
-    try:
+    with suppress(LookupError, ValueError, TypeError, AttributeError):
         return etcd_json.blob(json.loads(line)["result"])
-    except (LookupError, ValueError, TypeError, AttributeError) as exc:
-        raise _corrupt(f"not a line of a snapshot: {line[:80]!r}", endpoint) from exc
+    words = refusal(line)
+    if words is None:
+        raise _corrupt(f"not a line of a snapshot: {line[:80]!r}", endpoint)
+    raise classify(*words, endpoint) if first else _corrupt(f"the snapshot broke off: {words[0]}", endpoint)
 
 
 def _corrupt(message: str, endpoint: str) -> SnapshotCorruptError:

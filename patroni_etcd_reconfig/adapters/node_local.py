@@ -12,7 +12,8 @@ from pathlib import Path
 
 from patroni_etcd_reconfig.adapters.commands import Outcome, run, split_command
 from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
-from patroni_etcd_reconfig.adapters.disk import database_bytes, free_bytes, is_mount
+from patroni_etcd_reconfig.adapters.data_tree import LocalTree
+from patroni_etcd_reconfig.adapters.disk import database_bytes, free_bytes, is_mount, size_of
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings, set_settings
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
 from patroni_etcd_reconfig.adapters.set_aside import set_aside_beside
@@ -59,6 +60,7 @@ class LocalNode:
 
     config: NodeConfig
     timeout: float = COMMAND_TIMEOUT
+    other_dir: str = ""  # a data dir that the configuration file may name as well, while data moves
 
     @property
     def name(self) -> str:
@@ -105,7 +107,16 @@ class LocalNode:
             peer_urls=self.peer_urls,
             client_urls=self.client_urls,
             database_bytes=database_bytes(Path(self.config.data_dir)),
+            data_bytes=size_of(Path(self.config.data_dir)),
         )
+
+    def at(self, data_dir: str, other: str) -> LocalNode:
+        """Return the same node with its data in `data_dir`; its configuration may still name the other."""
+        return replace(self, config=replace(self.config, data_dir=data_dir), other_dir=other)
+
+    def tree(self) -> LocalTree:
+        """Return the data dir, to be copied."""
+        return LocalTree(self.name, Path(self.config.data_dir))
 
     def read_data(self, namespace: str) -> DataDirFacts | None:
         """Read the data dir without changing anything."""
@@ -206,7 +217,9 @@ class LocalNode:
         config = self.config
         for flag, ours in (("name", self.name), ("data-dir", config.data_dir), ("wal-dir", config.wal_dir)):
             theirs = found.get(flag, "")
-            same = theirs == ours if flag == "name" else os.path.normpath(theirs) == os.path.normpath(ours)
+            allowed = {ours, self.other_dir} if flag == "data-dir" and self.other_dir else {ours}
+            plain = theirs if flag == "name" else os.path.normpath(theirs)
+            same = plain in {item if flag == "name" else os.path.normpath(item) for item in allowed}
             if theirs and "$" not in theirs and not same:
                 return f"{path}: {flag} is {theirs} there, but {ours or 'not set'} in the inventory"
         return ""

@@ -13,10 +13,20 @@ from patroni_etcd_reconfig.cli.resume import choose, run_record
 from patroni_etcd_reconfig.cli.running import confirm
 from patroni_etcd_reconfig.cli.summary import show_nothing, show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
-from patroni_etcd_reconfig.core.changes import abort_of
+from patroni_etcd_reconfig.core.changes import Change, abort_of
+from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import make_plan
+from patroni_etcd_reconfig.core.relocating import holds
 from patroni_etcd_reconfig.core.remains import in_words, what_stays
 from patroni_etcd_reconfig.engine.unfinished import find_unfinished
+from patroni_etcd_reconfig.errors import ExitCode, ReconfigError
+
+
+class OnlyForwardError(ReconfigError):
+    """The operation can be finished, and not be taken back any more."""
+
+    exit_code = ExitCode.BLOCKED
+    code = "ONLY_FORWARD"
 
 
 @click.command()
@@ -37,6 +47,9 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
         return show_nothing(app, "Nothing to abort.")
     kinds = frozenset(step.name for step in record.steps)
     change = record.turned or abort_of(seen.etcd, record.change, kinds)
+    if wiring.prepare(change):
+        seen = wiring.observe()
+    refuse_only_forward(seen, change)
     seen = replace(seen, progress=record.progress)
     click.echo(show_plan(make_plan(seen, change), seen), err=True)
     left = what_stays(seen.etcd, record.change)
@@ -44,3 +57,13 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
         click.echo(in_words(finding), err=True)
     confirm(f"Are you sure you want to abort {record.operation_id}?", force)
     return show_result(app, run_record(wiring, record, change, goal="aborted", findings=left))
+
+
+def refuse_only_forward(seen: Observation, change: Change) -> None:
+    """Once the old data was set aside, the copy is all there is to go on with."""
+    for to in change.taken_back:
+        if not holds(seen.nodes.get(to.member.name), to.member):
+            raise OnlyForwardError(
+                f"the old data of {to.member.name} was set aside: from here on there is only the copy",
+                hint="patronictl-etcd resume",
+            )

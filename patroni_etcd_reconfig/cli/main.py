@@ -33,6 +33,10 @@ COMMANDS = {
     "apply": (f"{_CLI}.membership:apply", "Make the membership equal to the inventory."),
     "restart": (f"{_CLI}.service:restart", "Restart members one by one, the leader last."),
     "update-urls": (f"{_CLI}.relocation:update_urls", "Give a member other peer or client URLs."),
+    "move-data": (
+        f"{_CLI}.relocation:move_data",
+        "Move a member's data to another place.",
+    ),
     "move-leader": (f"{_CLI}.service:move_leader", "Move raft leadership to another voter."),
     "snapshot": (f"{_CLI}.snapshot:command", "Save a snapshot, whole and verified."),
     "hosts": (f"{_CLI}.hosts:command", "What each Patroni's etcd list means at its next start."),

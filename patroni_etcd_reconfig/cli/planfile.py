@@ -19,7 +19,7 @@ from patroni_etcd_reconfig.core.codec import decode_change, encode_change
 from patroni_etcd_reconfig.core.gates import check_plan_fits
 from patroni_etcd_reconfig.core.model import EtcdView
 from patroni_etcd_reconfig.core.planner import Plan, make_plan
-from patroni_etcd_reconfig.core.steps import describe
+from patroni_etcd_reconfig.core.step_words import describe
 from patroni_etcd_reconfig.engine.result import timestamp
 from patroni_etcd_reconfig.errors import ConfigError, ExitCode, ReconfigError
 from patroni_etcd_reconfig.files import write_atomically

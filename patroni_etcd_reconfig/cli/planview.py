@@ -8,7 +8,11 @@ from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import Plan
 from patroni_etcd_reconfig.core.quorum import failure_tolerance
 from patroni_etcd_reconfig.core.simulate import apply_step
-from patroni_etcd_reconfig.core.steps import Step, describe, worst_write_gap
+from patroni_etcd_reconfig.core.step_words import describe
+from patroni_etcd_reconfig.core.steps import (
+    Step,
+    worst_write_gap,
+)
 
 COLUMNS = ("#", "Step", "Worst DCS write gap", "Tolerates")
 

@@ -15,7 +15,10 @@ import click
 
 from patroni_etcd_reconfig.cli.output import printable
 from patroni_etcd_reconfig.core.findings import Finding
-from patroni_etcd_reconfig.core.steps import Step, describe
+from patroni_etcd_reconfig.core.step_words import describe
+from patroni_etcd_reconfig.core.steps import (
+    Step,
+)
 
 TICK = 0.2  # seconds between two redraws of the live table
 SPARSE = 2.0  # seconds between two plain lines about the progress of one step

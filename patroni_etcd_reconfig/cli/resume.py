@@ -37,6 +37,8 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
     record = choose(open_ones, operation_id)
     if record is None:
         return show_nothing(app, "Nothing to resume.")
+    if wiring.prepare(record.turned or record.change):
+        seen = wiring.observe()
     seen = replace(seen, progress=record.progress)
     click.echo(show_plan(make_plan(seen, record.turned or record.change), seen), err=True)
     confirm(f"Are you sure you want to go on with {record.operation_id}?", force)

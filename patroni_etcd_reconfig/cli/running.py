@@ -61,6 +61,8 @@ def carry_out(app: App, wanted: Callable[[Wiring, EtcdView], Change], *, force: 
     change = replace(named(wanted, wiring, seen.etcd), shield=app.shield)
     refuse_unfinished(wiring, change)
     began = time.time()
+    if wiring.prepare(change):
+        seen = wiring.observe()
     seen, findings = preflight(wiring, change, seen)
     if blockers(findings):
         return show_result(app, _blocked(app, change, began, findings))

@@ -9,9 +9,11 @@ import click
 
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option, show_data, tsv
+from patroni_etcd_reconfig.cli.progress import PlainReporter
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.model import MemberView, format_id
 from patroni_etcd_reconfig.core.simulate import best_transferee
+from patroni_etcd_reconfig.engine.receiving import Copying
 from patroni_etcd_reconfig.engine.snapshot import save_snapshot
 from patroni_etcd_reconfig.errors import ConfigError, UnreachableError
 
@@ -35,7 +37,9 @@ def command(app: App, output: Path | None, keep: int | None) -> None:
     path = output or _default_path(app, seen.etcd.cluster_id)
     if path.exists():
         raise ConfigError(f"{path} is there already", hint="choose another file", code="FILE_EXISTS")
-    facts = save_snapshot(wiring.roster.of(source, app.policy.step_timeout), path)
+    total = source.status.db_size if source.status else 0
+    copying = Copying("the snapshot", total, wiring.clock, PlainReporter().progress)
+    facts = save_snapshot(wiring.roster.of(source, app.policy.step_timeout), path, copying.come)
     removed = _drop_old(app, keep) if keep else []
     _show(app, {**facts, "through": source.member.name, "removed": removed})
 

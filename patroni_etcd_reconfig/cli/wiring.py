@@ -19,6 +19,7 @@ from patroni_etcd_reconfig.engine.journal import Record
 from patroni_etcd_reconfig.engine.lock import Lock
 from patroni_etcd_reconfig.engine.loop import Reporter
 from patroni_etcd_reconfig.engine.mirror import Mirror
+from patroni_etcd_reconfig.engine.moving import Moving
 from patroni_etcd_reconfig.engine.operation import Operation
 from patroni_etcd_reconfig.engine.relocating import Relocating
 from patroni_etcd_reconfig.engine.returning import Returning
@@ -38,7 +39,7 @@ class Wiring:
     def __init__(self, app: App) -> None:
         self.app = app
         self.clock = SystemClock()
-        self.nodes = make_nodes(app.inventory)
+        self.nodes = dict(make_nodes(app.inventory))
         self.observer: Observer = app.observer(self.nodes)
         self._lock: Lock | None = None
         self._tell: Callable[[str], None] = lambda _: None
@@ -50,6 +51,21 @@ class Wiring:
         seen = self.observer.observe(connections=True)
         self.roster.update(seen.etcd)
         return seen
+
+    def prepare(self, change: Change) -> bool:
+        """Know the places that data moves from and to, whatever the inventory says by now.
+
+        Returns whether there are any: they were not looked at yet then.
+        """
+        moves = [to for to in (*change.relocations, *change.taken_back) if to.target]
+        for to in moves:
+            name, _, directory = to.target.partition(":")
+            node, target = self.nodes.get(to.member.name), self.nodes.get(name)
+            if node and target:
+                same = bool(directory)  # then its configuration may name either
+                self.nodes[to.member.name] = node.at(to.source_dir, to.target_dir if same else to.source_dir)
+                self.nodes[to.target] = target.at(to.target_dir, to.source_dir if same else to.target_dir)
+        return bool(moves)
 
     def journal_path(self, operation_id: str) -> Path:
         """Return where the journal of an operation lies."""
@@ -129,6 +145,7 @@ class Wiring:
             lambda: record.progress.joined,
             self._tell,
         )
+        returning = Returning(self.nodes, policy, clock, links)
         shielding = Shielding(
             self.roster, self.app.patroni.namespace, policy, clock, self._patroni, self._still_ours
         )
@@ -146,11 +163,17 @@ class Wiring:
             joining=joining,
             shielding=shielding,
             relocating=Relocating(
+                self.roster, self.nodes, returning, operation_id, policy.step_timeout, self._still_ours
+            ),
+            moving=Moving(
                 self.roster,
                 self.nodes,
-                Returning(self.nodes, policy, clock, links),
+                returning,
+                policy,
+                clock,
                 operation_id,
-                policy.step_timeout,
+                self._etcd,
+                self._tell,
                 self._still_ours,
             ),
             still_ours=self._still_ours,

@@ -48,6 +48,8 @@ class Relocation:
     client_urls: tuple[str, ...]  # afterwards
     former_client_urls: tuple[str, ...]
     target: str = ""
+    source_dir: str = ""  # where the data is before, and afterwards; for a move of the data only
+    target_dir: str = ""
 
     @property
     def keeps_peer_urls(self) -> bool:
@@ -81,6 +83,7 @@ class Reshape:
     )
     shield: bool = False  # turn failsafe_mode on where it is off, for the time of the operation
     relocations: tuple[Relocation, ...] = ()  # of the others: to be elsewhere, as the members they are
+    taken_back: tuple[Relocation, ...] = ()  # moves of data that are given up before the old was set aside
 
     @property
     def size_before(self) -> int:
@@ -113,10 +116,12 @@ class Reshape:
     @property
     def subjects(self) -> tuple[str, ...]:
         """Return the names of all nodes that are touched, each once."""
-        moved = (relocation.member for relocation in self.relocations)
+        moves = (*self.relocations, *self.taken_back)
+        moved = (relocation.member for relocation in moves)
         refs = (*self.victims, *self.restarts, *moved)
         refs = (*refs, *((self.stepping_down,) if self.stepping_down else ()))
         names = [*(ref.name for ref in refs), *(seat.name for seat in self.seats)]
+        names += [relocation.target for relocation in moves if relocation.target]
         return tuple(dict.fromkeys(names))
 
 
@@ -226,6 +231,24 @@ def relocation_of(
     return replace(_reshape("update-urls", etcd, (), ()), relocations=(moved,))
 
 
+def move_of(
+    etcd: EtcdView,
+    name: str,
+    seat: Seat,
+    client_urls: tuple[str, ...],
+    *,
+    target: str,
+    source_dir: str,
+    target_dir: str,
+) -> Reshape:
+    """Return the move of a member's data to a node (see Relocation), with its name and URLs there."""
+    member = find_member(etcd, name).member
+    urls = tuple(sorted(client_urls)) or member.client_urls
+    place = Seat(seat.name, tuple(sorted(seat.peer_urls)))
+    to = Relocation(reference(member), place, urls, member.client_urls, target, source_dir, target_dir)
+    return replace(_reshape("move-data", etcd, (), ()), relocations=(to,))
+
+
 def abort_of(etcd: EtcdView, begun: Reshape, steps: frozenset[str] = frozenset()) -> Reshape:
     """Return what brings a begun change to a safe end; `steps` are the kinds of steps that were begun.
 
@@ -235,8 +258,10 @@ def abort_of(etcd: EtcdView, begun: Reshape, steps: frozenset[str] = frozenset()
     seated = [(view, _seat_in(begun, view)) for view in etcd.learners if view.id not in before]
     half = [MemberRef(view.id, seat.name, view.member.peer_urls) for view, seat in seated if seat]
     change = _reshape("abort", etcd, tuple(half), ())
+    moves = tuple(to for to in begun.relocations if to.target) if "StopMember" in steps else ()
     halfway = steps & {"UpdatePeerUrls", "ReaddressMember"}
-    return replace(change, relocations=tuple(r.undone() for r in begun.relocations) if halfway else ())
+    urls = tuple(to.undone() for to in begun.relocations if not to.target) if halfway else ()
+    return replace(change, relocations=urls, taken_back=moves)
 
 
 def _seat_in(change: Reshape, view: MemberView) -> Seat | None:

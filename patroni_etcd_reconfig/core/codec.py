@@ -41,6 +41,7 @@ def encode_change(change: Change) -> dict[str, Any]:
         "stepping_down": _encode_ref(asdict(change.stepping_down)) if change.stepping_down else None,
         "successor": _encode_ref(asdict(change.successor)) if change.successor else None,
         "relocations": [_encode_ref(asdict(relocation)) for relocation in change.relocations],
+        "taken_back": [_encode_ref(asdict(relocation)) for relocation in change.taken_back],
     }
 
 
@@ -59,6 +60,7 @@ def decode_change(data: Mapping[str, Any]) -> Change:
         spare=_seat(data["spare"]) if data.get("spare") else None,
         shield=bool(data.get("shield")),
         relocations=tuple(_relocation(item) for item in data.get("relocations", ())),
+        taken_back=tuple(_relocation(item) for item in data.get("taken_back", ())),
     )
 
 
@@ -90,7 +92,7 @@ def _relocation(value: Mapping[str, Any]) -> Relocation:
         _seat(value["seat"]),
         tuple(value["client_urls"]),
         tuple(value["former_client_urls"]),
-        str(value["target"]),
+        *(str(value[key]) for key in ("target", "source_dir", "target_dir")),
     )
 
 

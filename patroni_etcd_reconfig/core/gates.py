@@ -10,11 +10,11 @@ from patroni_etcd_reconfig.core.model import (
     EtcdView,
     Health,
     MemberView,
-    NodeView,
     Observation,
     PatroniCluster,
     format_id,
 )
+from patroni_etcd_reconfig.core.move_checks import check_move, problem_of
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import quorum, survives_without
 from patroni_etcd_reconfig.core.relocation_checks import check_identities, check_learners
@@ -27,6 +27,7 @@ from patroni_etcd_reconfig.core.steps import (
     SetDataAside,
     StartMember,
     Step,
+    StopMember,
     UpdatePeerUrls,
     subject,
     touches_etcd,
@@ -53,6 +54,7 @@ def _reasons(seen: Observation, step: Step, change: Change, policy: Policy) -> I
     yield from check_learners(seen.etcd, change)
     yield from _check_effect(seen, step)
     yield from _check_node(seen, step, change)
+    yield from check_move(seen, step, change)
     for cluster in seen.patroni:
         yield from check_calm(cluster, seen.at, policy)
         yield from check_budget(cluster, worst_write_gap(step))
@@ -132,7 +134,7 @@ def _check_effect(seen: Observation, step: Step) -> Iterator[Finding]:
     """What the step itself must find: laws 2 and 3, and a learner that may be promoted."""
     if isinstance(step, RemoveMember):
         yield from _check_removal(seen.etcd, step.member)
-    elif isinstance(step, (RestartMember, UpdatePeerUrls, ReaddressMember)):
+    elif isinstance(step, (RestartMember, UpdatePeerUrls, ReaddressMember, StopMember)):
         yield from _check_restart(seen.etcd, step.member)
     elif isinstance(step, PromoteLearner):
         view = seen.etcd.by_peer_urls(step.seat.peer_urls)
@@ -198,7 +200,7 @@ def _check_node(seen: Observation, step: Step, change: Change) -> Iterator[Findi
     if not (successor or isinstance(step, ON_A_NODE)):
         return
     name = successor.name if successor else subject(step)
-    problem = node_problem(seen.nodes.get(name))
+    problem = problem_of(seen.nodes.get(name))
     if problem:
         yield blocker(
             "NODE_CONTROL",
@@ -206,11 +208,6 @@ def _check_node(seen: Observation, step: Step, change: Change) -> Iterator[Findi
             problem,
             "correct the node's entry in the inventory (-i), then: patronictl-etcd preflight",
         )
-
-
-def node_problem(node: NodeView | None) -> str:
-    """Return why a node can't be controlled; empty when it can."""
-    return node.problem or node.config_problem if node else "the inventory does not name this node"
 
 
 def check_calm(cluster: PatroniCluster, now: float, policy: Policy) -> Iterator[Finding]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.quorum import failure_tolerance
-from patroni_etcd_reconfig.core.steps import RemoveMember, Step
+from patroni_etcd_reconfig.core.relocating import holds
+from patroni_etcd_reconfig.core.steps import RemoveMember, StartMoved, Step
 
 
 def check_invariants(before: Observation, step: Step, after: Observation, change: Change) -> Iterator[str]:
@@ -20,6 +21,8 @@ def check_invariants(before: Observation, step: Step, after: Observation, change
         yield "law 6: a member was removed that the change does not name"
     if len(after.etcd.learners) > 1:
         yield "law 1: two learners at once"
+    if isinstance(step, StartMoved) and holds(before.nodes.get(step.member.name), step.member):
+        yield "the same id twice: a copy was started while the old data could be started, too"
     yield from _one_at_a_time(before, step)
 
 

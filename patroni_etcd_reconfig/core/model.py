@@ -243,6 +243,7 @@ class NodeView:
     peer_urls: tuple[str, ...] = ()  # that the inventory gives; empty = those of the running member
     client_urls: tuple[str, ...] = ()
     database_bytes: int | None = None  # on its disk, with what it is receiving; None = not known
+    data_bytes: int | None = None  # size of all files of the data dir
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,7 @@ class Progress:
     settled: frozenset[int] = frozenset()  # ids of members this operation has proven settled
     joined: Mapping[int, float] = field(default_factory=dict)  # id -> when it was first seen connected
     restarted: frozenset[int] = frozenset()  # ids of members this operation has restarted
+    copied: frozenset[int] = frozenset()  # ids of members whose data was copied since they were stopped
     verified: bool = False
     shields: Mapping[str, str] = field(default_factory=dict)  # scope -> failsafe_mode before we turned it on
     shielded: frozenset[str] = frozenset()  # scopes whose Patroni was seen to act on it

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from patroni_etcd_reconfig.core.changes import Change, MemberRef, Seat
 from patroni_etcd_reconfig.core.findings import Finding, blocker, warning
-from patroni_etcd_reconfig.core.gates import node_problem
 from patroni_etcd_reconfig.core.model import EtcdView, MemberView, NodeView, Observation, format_id
+from patroni_etcd_reconfig.core.move_checks import problem_of
 from patroni_etcd_reconfig.core.policy import Policy
 
 
 def check_node(seen: Observation, seat: Seat, change: Change, policy: Policy) -> Iterator[Finding]:
     """Block unless a new member can be brought up on the seat's node."""
     node, view = seen.nodes.get(seat.name), _occupant(seen.etcd, seat, change)
-    problem = node_problem(node)
+    problem = problem_of(node)
     if problem and not (node is None and view and view.member.is_learner):
         yield blocker("NODE_CONTROL", seat.name, problem, "correct the node's entry in the inventory (-i)")
     if node and not problem:
@@ -32,7 +32,7 @@ def _occupant(etcd: EtcdView, seat: Seat, change: Change) -> MemberView | None:
 
 def check_departing(seen: Observation, victim: MemberRef, change: Change) -> Iterator[Finding]:
     """Warn when the node of a member that goes for good can't be cleaned up by us."""
-    problem = node_problem(seen.nodes.get(victim.name))
+    problem = problem_of(seen.nodes.get(victim.name))
     successor = change.successor_of(victim)
     if problem and (successor is None or successor.name != victim.name):
         yield warning(

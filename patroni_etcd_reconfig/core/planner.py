@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from patroni_etcd_reconfig.core.changes import Change, MemberRef, Relocation, Seat, reference
+from patroni_etcd_reconfig.core.changes import Change, Seat, reference
 from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, NodeView, Observation
 from patroni_etcd_reconfig.core.quorum import survives_without
+from patroni_etcd_reconfig.core.relocating import hand_over, relocate, take_back
 from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
@@ -19,7 +20,6 @@ from patroni_etcd_reconfig.core.steps import (
     LowerShield,
     PromoteLearner,
     RaiseShield,
-    ReaddressMember,
     RemoveMember,
     RestartMember,
     SaveSnapshot,
@@ -28,7 +28,6 @@ from patroni_etcd_reconfig.core.steps import (
     StartMember,
     Step,
     TransferLeadership,
-    UpdatePeerUrls,
     Verify,
 )
 
@@ -121,7 +120,8 @@ def _work(seen: Observation, change: Change) -> Step | None:
         or _remove_healthy(seen, change)
         or _free_spare(seen, change)
         or _restart(seen, change)
-        or _relocate(seen, change)
+        or relocate(seen, change)
+        or take_back(seen, change)
         or _step_down(seen.etcd, change)
     )
 
@@ -244,31 +244,7 @@ def _restart(seen: Observation, change: Change) -> Step | None:
     left.sort(key=lambda ref: ref.id == seen.etcd.leader_id)
     if not left:
         return None
-    return _hand_over(seen.etcd, left[0]) or RestartMember(left[0])
-
-
-def _hand_over(etcd: EtcdView, member: MemberRef) -> TransferLeadership | None:
-    """Law 3, where somebody can take over; where nobody can, a gate stops what comes next."""
-    movable = etcd.leader_id == member.id and best_transferee(etcd, member.id) is not None
-    return TransferLeadership(member) if movable else None
-
-
-def _relocate(seen: Observation, change: Change) -> Step | None:
-    """One member at a time."""
-    left = [r for r in change.relocations if r.member.id not in seen.progress.restarted]
-    return _readdress(seen.etcd, left[0]) if left else None
-
-
-def _readdress(etcd: EtcdView, to: Relocation) -> Step | None:
-    """The list comes first: a member that starts with peer URLs that nobody knows would not be reached."""
-    view = etcd.by_id(to.member.id)
-    known = view is None or set(view.member.peer_urls) == set(to.seat.peer_urls)
-    further = (
-        ReaddressMember(to.member, to.seat, to.client_urls, to.former_client_urls)
-        if known
-        else UpdatePeerUrls(to.member, to.seat.peer_urls)
-    )
-    return _hand_over(etcd, to.member) or further
+    return hand_over(seen.etcd, left[0]) or RestartMember(left[0])
 
 
 def _step_down(etcd: EtcdView, change: Change) -> Step | None:

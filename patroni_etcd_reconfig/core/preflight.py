@@ -11,10 +11,10 @@ from patroni_etcd_reconfig.core.gates import (
     check_budget,
     check_calm,
     check_quorum,
-    node_problem,
 )
 from patroni_etcd_reconfig.core.hazards import check_hazards, parse_version
 from patroni_etcd_reconfig.core.model import EtcdView, Health, Observation, format_id
+from patroni_etcd_reconfig.core.move_checks import check_moves, problem_of
 from patroni_etcd_reconfig.core.node_checks import check_departing, check_node, disk_space, largest_db
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
@@ -99,17 +99,18 @@ def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Fi
         yield from check_node(seen, seat, change, policy)
     for victim in change.victims:
         yield from check_departing(seen, victim, change)
-    yield from _check_relocations(seen, change)
+    yield from _check_relocations(seen, change, policy)
     yield from _check_snapshot_space(seen, policy)
 
 
-def _check_relocations(seen: Observation, change: Change) -> Iterator[Finding]:
+def _check_relocations(seen: Observation, change: Change, policy: Policy) -> Iterator[Finding]:
     yield from check_identities(seen.etcd, change)
     yield from check_learners(seen.etcd, change)
     yield from check_hosts_after(seen, change)
     yield from check_inventory_after(seen, change)
+    yield from check_moves(seen, change, policy)
     for to in change.relocations:
-        problem = node_problem(seen.nodes.get(to.member.name))
+        problem = problem_of(seen.nodes.get(to.member.name))
         if problem:
             yield blocker(
                 "NODE_CONTROL", to.member.name, problem, "correct the node's entry in the inventory (-i)"

@@ -17,8 +17,12 @@ from patroni_etcd_reconfig.core.model import (
     Observation,
 )
 from patroni_etcd_reconfig.core.steps import (
+    MOVING,
     AddLearner,
     AwaitSettled,
+    CopyData,
+    DiscardCopy,
+    FenceOldData,
     LowerShield,
     PromoteLearner,
     RaiseShield,
@@ -28,7 +32,9 @@ from patroni_etcd_reconfig.core.steps import (
     SaveSnapshot,
     SetDataAside,
     StartMember,
+    StartMoved,
     Step,
+    StopMember,
     TransferLeadership,
     UpdatePeerUrls,
     Verify,
@@ -45,8 +51,11 @@ def apply_step(seen: Observation, step: Step) -> Observation:
         wanted = seen.etcd.by_peer_urls(step.target.peer_urls) if step.target else None
         target = wanted or best_transferee(seen.etcd, step.source.id)
         return replace(seen, etcd=replace(seen.etcd, leader_id=target.id if target else None))
+    if isinstance(step, MOVING):
+        return _move(seen, step)
     if isinstance(step, RestartMember):
-        return _restarted(seen, step.member.id)
+        after = _up(seen, step.member.name, step.member.id)
+        return _restarted(after, step.member.id)
     if isinstance(step, UpdatePeerUrls):
         return _with_member(seen, step.member.id, peer_urls=step.peer_urls)
     if isinstance(step, ReaddressMember):
@@ -74,6 +83,46 @@ def _shield(seen: Observation, step: RaiseShield | LowerShield) -> Observation:
         else replace(seen.progress, shields=left, shielded=shielded - set(touched))
     )
     return replace(seen, patroni=patroni, progress=progress)
+
+
+def _move(
+    seen: Observation, step: StopMember | CopyData | FenceOldData | StartMoved | DiscardCopy
+) -> Observation:
+    """What moves data changes nodes; only a stop and a start are seen in etcd."""
+    member, data = step.member, DataDir(seen.etcd.cluster_id, step.member.id)
+    if isinstance(step, StopMember):
+        after = _with_view(seen, member.id, status=None, serves_reads=False, connected_to=None)
+        return _with_node(_copied(after, member.id, False), member.name, active=False, data=data)
+    if isinstance(step, CopyData):
+        return _with_node(_copied(seen, member.id, True), step.target, active=False, data=data)
+    if isinstance(step, (FenceOldData, DiscardCopy)):
+        name = member.name if isinstance(step, FenceOldData) else step.target
+        return _with_node(seen, name, active=False, data=None)
+    published = {"name": step.seat.name, "client_urls": step.client_urls}
+    return _restarted(_up(_with_member(seen, member.id, **published), step.target, member.id), member.id)
+
+
+def _copied(seen: Observation, member_id: int, done: bool) -> Observation:
+    copied = seen.progress.copied - {member_id} | ({member_id} if done else set())
+    return replace(seen, progress=replace(seen.progress, copied=copied))
+
+
+def _up(seen: Observation, node: str, member_id: int) -> Observation:
+    """Let a voter with its data run, if it does not."""
+    status = replace(_status_like(seen, member_id), is_learner=False)
+    view = seen.etcd.by_id(member_id)
+    if view is None or view.status is not None:
+        return seen
+    after = _with_view(seen, member_id, status=status, serves_reads=True)
+    return _with_node(after, node, active=True, data=DataDir(seen.etcd.cluster_id, member_id))
+
+
+def _with_view(seen: Observation, member_id: int, **facts: Any) -> Observation:
+    """Return the observation with other facts about what one member answers."""
+    return _with_members(
+        seen,
+        tuple(replace(view, **facts) if view.id == member_id else view for view in seen.etcd.members),
+    )
 
 
 def best_transferee(etcd: EtcdView, source: int | None) -> MemberView | None:

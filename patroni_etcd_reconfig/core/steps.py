@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from patroni_etcd_reconfig.core.changes import MemberRef, Seat
-from patroni_etcd_reconfig.core.closed import assert_never
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,48 @@ class ReaddressMember:
 
 
 @dataclass(frozen=True)
+class StopMember:
+    """Stop a member cleanly, so that its data can be copied: it stays a member."""
+
+    member: MemberRef
+
+
+@dataclass(frozen=True)
+class CopyData:
+    """Copy the data dir of a stopped member to another place, every file checked by its SHA-256."""
+
+    member: MemberRef
+    target: str
+
+
+@dataclass(frozen=True)
+class FenceOldData:
+    """Rename the old data dir aside: from here on only the copy can be started."""
+
+    member: MemberRef
+    target: str
+
+
+@dataclass(frozen=True)
+class StartMoved:
+    """Configure and start the member on its copied data, and wait until it is back, with the same id."""
+
+    member: MemberRef
+    seat: Seat
+    client_urls: tuple[str, ...]
+    former_client_urls: tuple[str, ...]
+    target: str
+
+
+@dataclass(frozen=True)
+class DiscardCopy:
+    """Rename a copy aside that is not to be started: the member goes on with its old data."""
+
+    member: MemberRef
+    target: str
+
+
+@dataclass(frozen=True)
 class RemoveMember:
     """Remove a voter from the membership, by id."""
 
@@ -126,6 +167,11 @@ Step = (
     | RestartMember
     | UpdatePeerUrls
     | ReaddressMember
+    | StopMember
+    | CopyData
+    | FenceOldData
+    | StartMoved
+    | DiscardCopy
     | RemoveMember
     | SetDataAside
     | AddLearner
@@ -135,71 +181,42 @@ Step = (
 )
 
 
+# What moves the data of a member that stays one.
+MOVING = (StopMember, CopyData, FenceOldData, StartMoved, DiscardCopy)
+
+
+def scopes_of(step: RaiseShield | LowerShield) -> str:
+    """Return the names of the Patroni clusters that the step is about."""
+    return ", ".join(shield.scope for shield in step.shields)
+
+
 def subject(step: Step) -> str:
     """Return the name of the member, or the scopes, that the step is about; empty for the whole cluster."""
     if isinstance(step, Verify):
         return ""
     if isinstance(step, (RaiseShield, LowerShield)):
-        return _scopes(step)
+        return scopes_of(step)
     if isinstance(step, SaveSnapshot):
         return step.through.name
     if isinstance(step, TransferLeadership):
         return step.source.name
     if isinstance(step, (RemoveMember, RestartMember, UpdatePeerUrls, ReaddressMember)):
         return step.member.name
+    if isinstance(step, MOVING):
+        return step.member.name
     return step.seat.name
 
 
-def _scopes(step: RaiseShield | LowerShield) -> str:
-    return ", ".join(shield.scope for shield in step.shields)
-
-
-def describe(step: Step) -> str:
-    """Return the step in words, as the plan and the progress show it."""
-    if isinstance(step, RaiseShield):
-        return f"turn failsafe_mode on in {_scopes(step)}"
-    if isinstance(step, LowerShield):
-        return f"put failsafe_mode back in {_scopes(step)}"
-    if isinstance(step, SaveSnapshot):
-        return f"save a snapshot through {step.through.name}"
-    if isinstance(step, AwaitSettled):
-        return f"wait until {step.seat.name} is settled"
-    if isinstance(step, TransferLeadership):
-        to = f" to {step.target.name}" if step.target else ""
-        return f"move leadership off {step.source.name}{to}"
-    if isinstance(step, (RestartMember, UpdatePeerUrls, ReaddressMember)):
-        return _describe_staying(step)
-    if isinstance(step, RemoveMember):
-        return f"remove {step.member.name} ({step.member.id:x})"
-    if isinstance(step, SetDataAside):
-        return f"stop {step.seat.name}, set its data aside"
-    if isinstance(step, AddLearner):
-        return f"add {step.seat.name} as a learner"
-    return _describe_joining(step)
-
-
-def _describe_staying(step: RestartMember | UpdatePeerUrls | ReaddressMember) -> str:
-    if isinstance(step, RestartMember):
-        return f"restart {step.member.name}"
-    if isinstance(step, UpdatePeerUrls):
-        return f"update the peer URL of {step.member.name} to {', '.join(step.peer_urls)}"
-    if isinstance(step, ReaddressMember):
-        return f"configure and restart {step.member.name} with its URLs"
-    return assert_never(step)
-
-
-def _describe_joining(step: StartMember | PromoteLearner | Verify) -> str:
-    if isinstance(step, StartMember):
-        return f"start {step.seat.name}, wait until it joins"
-    if isinstance(step, PromoteLearner):
-        return f"promote {step.seat.name} when in sync"
-    if isinstance(step, Verify):
-        return "verify the cluster and Patroni"
-    return assert_never(step)
-
-
 # Besides those that change the membership: they stop or start an etcd, or change who leads.
-FELT = (TransferLeadership, RestartMember, UpdatePeerUrls, ReaddressMember, StartMember, SetDataAside)
+FELT = (
+    TransferLeadership,
+    RestartMember,
+    UpdatePeerUrls,
+    ReaddressMember,
+    StartMember,
+    SetDataAside,
+    *MOVING,
+)
 
 
 def changes_membership(step: Step) -> bool:

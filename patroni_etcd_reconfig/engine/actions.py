@@ -20,6 +20,7 @@ from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import is_linked, survives_without
 from patroni_etcd_reconfig.core.simulate import best_transferee
 from patroni_etcd_reconfig.core.steps import (
+    MOVING,
     AddLearner,
     AwaitSettled,
     LowerShield,
@@ -37,6 +38,8 @@ from patroni_etcd_reconfig.core.steps import (
     Verify,
 )
 from patroni_etcd_reconfig.engine.joining import Joining
+from patroni_etcd_reconfig.engine.moving import Moving
+from patroni_etcd_reconfig.engine.receiving import Copying
 from patroni_etcd_reconfig.engine.relocating import Relocating
 from patroni_etcd_reconfig.engine.returning import HEALTH_INTERVAL
 from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
@@ -71,6 +74,7 @@ class Actions:
     joining: Joining
     shielding: Shielding
     relocating: Relocating
+    moving: Moving
     still_ours: Callable[[], None] = lambda: None  # raises LockedError when the lock may be lost
 
     def act(self, step: Step, seen: Observation) -> Facts:
@@ -85,6 +89,8 @@ class Actions:
             return self._remove(step.member)
         if isinstance(step, SetDataAside):
             return self._set_aside(step.seat)
+        if isinstance(step, MOVING):
+            return self.moving.act(step)
         if isinstance(step, RestartMember):
             return self.relocating.returning.restart(step.member)
         if isinstance(step, UpdatePeerUrls):
@@ -113,7 +119,10 @@ class Actions:
         if view is None:
             raise MembershipError(f"{step.through.name} is no member any more", hint="patronictl-etcd resume")
         name = f"{format_id(seen.etcd.cluster_id)}-{self.operation_id}.db"
-        return save_snapshot(self.roster.of(view, self.policy.step_timeout), self.snapshots / name)
+        total = view.status.db_size if view.status else 0
+        copying = Copying("the snapshot", total, self.clock, self.joining.tell)
+        client = self.roster.of(view, self.policy.step_timeout)
+        return save_snapshot(client, self.snapshots / name, copying.come)
 
     def _transfer(self, step: TransferLeadership) -> Facts:
         etcd, source = self.observe_etcd(), step.source

@@ -15,7 +15,14 @@ from typing import Any
 from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.codec import decode_change, decode_step, encode_change, encode_step
 from patroni_etcd_reconfig.core.model import Progress
-from patroni_etcd_reconfig.core.steps import RaiseShield, Step, describe, leaves_traces, subject, touches_etcd
+from patroni_etcd_reconfig.core.step_words import describe
+from patroni_etcd_reconfig.core.steps import (
+    RaiseShield,
+    Step,
+    leaves_traces,
+    subject,
+    touches_etcd,
+)
 from patroni_etcd_reconfig.errors import JournalError
 from patroni_etcd_reconfig.files import append_durably
 from patroni_etcd_reconfig.ports import Clock
@@ -232,6 +239,8 @@ def _advance(progress: Progress, facts: Mapping[str, Any]) -> Progress:
         joined[int(facts["joined"], 16)] = float(facts["joined_at"])
     settled = progress.settled | ({int(facts["settled"], 16)} if "settled" in facts else set())
     restarted = progress.restarted | ({int(facts["restarted"], 16)} if "restarted" in facts else set())
+    stopped = {int(facts["stopped"], 16)} if "stopped" in facts else set()
+    copied = (progress.copied - stopped) | ({int(facts["copied"], 16)} if "copied" in facts else set())
     lowered = set(facts.get("unshielded", ()))
     return replace(
         progress,
@@ -239,6 +248,7 @@ def _advance(progress: Progress, facts: Mapping[str, Any]) -> Progress:
         settled=settled,
         joined=joined,
         restarted=restarted,
+        copied=copied,
         verified=bool(facts.get("verified", progress.verified)),
         shields={scope: before for scope, before in progress.shields.items() if scope not in lowered},
         shielded=(progress.shielded | set(facts.get("shielded", ()))) - lowered,

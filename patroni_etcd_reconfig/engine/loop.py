@@ -15,7 +15,10 @@ from patroni_etcd_reconfig.core.gates import check_step
 from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
-from patroni_etcd_reconfig.core.steps import Step, describe
+from patroni_etcd_reconfig.core.step_words import describe
+from patroni_etcd_reconfig.core.steps import (
+    Step,
+)
 from patroni_etcd_reconfig.engine.journal import Journal
 from patroni_etcd_reconfig.engine.world import World
 from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, StepFailedError, UnreachableError

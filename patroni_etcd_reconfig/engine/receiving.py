@@ -1,6 +1,6 @@
 """A database on its way to a new member: how much of it has come, how fast, and how long the rest takes.
 
-What etcd tells of it (seen on 3.4, 3.5, 3.6 and 3.7): the member itself does not answer before it has
+What etcd tells of it (seen on 3.4.23, 3.5.1 and 3.6.6): the member itself does not answer before it has
 applied the snapshot; the bytes lie on its disk as they come; and the leader's metrics say that it is
 sending, but not how much. `dbSize` in the status is that of the whole database afterwards.
 """
@@ -101,6 +101,31 @@ class Receiving:
         if now > self.sent_since:
             self.tell(f"{self.name} receives the database: {self.total // MIB} MiB")
         return now - self.sent_since < self.total / SLOWEST
+
+
+@dataclass
+class Copying:
+    """Tells about a copy of a size that is known, at most once a second."""
+
+    what: str
+    total: int  # bytes
+    clock: Clock
+    tell: Callable[[str], None]
+    pace: Pace = field(init=False)
+    told_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.pace = Pace(self.total)
+
+    def come(self, amount: int) -> None:
+        """Take over how many bytes there are by now."""
+        now = self.clock.monotonic()
+        if now - self.told_at < INTERVAL:
+            return
+        self.told_at = now
+        self.pace.note(amount, now)
+        if self.pace.seconds_left is not None:
+            self.tell(f"{self.what}: {self.pace.describe(MIB, 'MiB')}")
 
 
 def database_size(etcd: EtcdView) -> int:

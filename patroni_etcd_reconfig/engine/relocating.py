@@ -63,7 +63,7 @@ class Relocating:
         )
         # Connections of before hide for a moment that nobody reaches a new peer URL.
         hold = HEALTH_INTERVAL if _moves(step) else 0.0
-        there = partial(_is_at, seat=step.seat, client_urls=step.client_urls)
+        there = partial(is_at, seat=step.seat, client_urls=step.client_urls)
         self.returning.await_back(member, advice, there, hold)
         return {"restarted": format_id(member.id)}
 
@@ -98,6 +98,7 @@ def _listen(
     return found
 
 
-def _is_at(view: MemberView, seat: Seat, client_urls: tuple[str, ...]) -> bool:
+def is_at(view: MemberView, seat: Seat, client_urls: tuple[str, ...]) -> bool:
+    """Tell whether the list shows a member with this name and these URLs."""
     urls = set(view.member.peer_urls) == set(seat.peer_urls)
     return urls and view.member.name == seat.name and set(view.member.client_urls) == set(client_urls)

@@ -78,9 +78,9 @@ class Observer:
 
     def look_at_nodes(self) -> dict[str, NodeView]:
         """Return what node control says of every node; one that does not answer in time is a problem."""
-        wanted = [node for name, node in self.nodes.items() if self.names is None or name in self.names]
-        answers = gather({node.name: node.look for node in wanted}, self.node_deadline)
-        silent = {node.name: NodeView(node.name, problem=self._why(answers, node.name)) for node in wanted}
+        wanted = {name: node for name, node in self.nodes.items() if self.names is None or name in self.names}
+        answers = gather({name: node.look for name, node in wanted.items()}, self.node_deadline)
+        silent = {name: NodeView(name, problem=self._why(answers, name)) for name in wanted}
         return {**silent, **answers.results}
 
     def _why(self, answers: Answers[NodeView], name: str) -> str:

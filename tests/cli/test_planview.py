@@ -5,7 +5,7 @@ from __future__ import annotations
 from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import make_plan
-from patroni_etcd_reconfig.core.steps import describe
+from patroni_etcd_reconfig.core.step_words import describe
 from tests.core.builders import cycle, down, etcd, patroni, seen, voter, voters
 
 

@@ -15,7 +15,14 @@ import pytest
 from patroni_etcd_reconfig.cli.progress import LiveReporter, PlainReporter, reporter
 from patroni_etcd_reconfig.core.changes import Seat
 from patroni_etcd_reconfig.core.findings import blocker
-from patroni_etcd_reconfig.core.steps import AddLearner, PromoteLearner, StartMember, Step, Verify, describe
+from patroni_etcd_reconfig.core.step_words import describe
+from patroni_etcd_reconfig.core.steps import (
+    AddLearner,
+    PromoteLearner,
+    StartMember,
+    Step,
+    Verify,
+)
 
 SYS = "patroni_etcd_reconfig.cli.progress.sys"
 SEAT = Seat("n1", ("http://n1:2380",))

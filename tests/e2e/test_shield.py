@@ -107,6 +107,25 @@ def test_killed_in_the_middle_it_is_put_back_by_what_ends_the_operation(
     assert _leader(tool) == leader
 
 
+@pytest.mark.parametrize("ending", ["abort", "resume"])
+def test_killed_after_the_write_and_before_its_outcome_it_is_put_back(tool: Tool, ending: str) -> None:
+    before = _set(tool, None)
+    with tool.running("cycle", "n1", "--shield", "--force") as process:
+        wait_for_line(process, "turn failsafe_mode on in lab ...")
+        wait_until(lambda: _is_on(tool), 5, "the write")
+        process.kill()  # it waits for Patroni to act: the journal has the intent only
+        process.wait()
+    assert tool.run("cycle", "n1", "--force").code == 3  # unfinished: nothing else may begin
+    ended = tool.run(ending, "--force", "-f", "json")
+    assert ended.code == 0, ended.err
+    assert _config(tool) == before
+    assert _names(tool) == ["n1", "n2", "n3"]
+
+
+def _names(tool: Tool) -> list[str]:
+    return sorted(name for name, member in tool.members().items() if member["state"] == "healthy")
+
+
 def test_an_interrupted_operation_says_that_it_is_still_open(tool: Tool) -> None:
     before = _set(tool, False)
     stopped = tool.run_until(") ...", signal.SIGINT, "cycle", "n3", "--shield", "--force", "-f", "json")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
 from patroni_etcd_reconfig.core.steps import Step
 from patroni_etcd_reconfig.engine.actions import Actions
 from patroni_etcd_reconfig.engine.joining import Joining
+from patroni_etcd_reconfig.engine.moving import Moving
 from patroni_etcd_reconfig.engine.relocating import Relocating
 from patroni_etcd_reconfig.engine.returning import Returning
 from patroni_etcd_reconfig.engine.roster import Roster
@@ -28,6 +30,7 @@ from patroni_etcd_reconfig.engine.verification import Verification
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import NodeControlError
 from patroni_etcd_reconfig.observe.etcd import EtcdObserver
+from patroni_etcd_reconfig.ports import DataEntry
 from tests.core.builders import IDS, node
 from tests.fake_etcd import FakeEtcd, Process, client_url, peer_url
 
@@ -54,6 +57,14 @@ class FakeNode:
     stops: int = 0
     written: dict[str, str] = field(default_factory=dict)
     aside: list[str] = field(default_factory=list)
+    modified: int = 1  # when its etcd wrote last
+    staged: dict[str, bytes] = field(default_factory=dict)
+
+    def at(self, data_dir: str, other: str) -> FakeNode:
+        return self
+
+    def tree(self) -> FakeTree:
+        return FakeTree(self)
 
     @property
     def name(self) -> str:
@@ -91,6 +102,7 @@ class FakeNode:
             raise NodeControlError(f"{self.name}: the start command: exit code 1")
         if self.starts > self.exits:
             data = DataDir(self.etcd.cluster_id, self._run().member_id)
+            self.modified += 1
             self.view = replace(self.view, service_active=True, data_present=True, data=data)
 
     def _run(self) -> Process:
@@ -109,6 +121,48 @@ class FakeNode:
 
     def write_config(self, settings: Mapping[str, str], label: str) -> None:
         self.written.update(settings)
+
+
+@dataclass
+class FakeTree:
+    """A data dir of two files: whose data it is, and something large."""
+
+    node: FakeNode
+
+    @property
+    def place(self) -> str:
+        return f"/data/{self.node.name}"
+
+    def entries(self) -> tuple[DataEntry, ...]:
+        if self.node.view.data is None:
+            return ()
+        sizes = {"wal": len(self._content("wal")), "db": len(self._content("db"))}
+        files = [DataEntry(p, False, n, 0o600, 0, 0, self.node.modified) for p, n in sizes.items()]
+        return (DataEntry("", True, 0, 0o700, 0, 0, 0), *files)
+
+    def read(self, path: str) -> Iterator[bytes]:
+        content = self._content(path)
+        yield content[:10]
+        yield content[10:]
+
+    def _content(self, path: str) -> bytes:
+        data = self.node.view.data
+        assert data is not None
+        return f"{data.cluster_id} {data.member_id}".encode() if path == "wal" else b"x" * 50
+
+    def stage(self, entry: DataEntry, pieces: Iterator[bytes], label: str) -> str:
+        content = b"".join(pieces)
+        self.node.staged[entry.path] = content
+        self.node.modified = entry.modified_ns or self.node.modified
+        return hashlib.sha256(content).hexdigest()
+
+    def adopt(self, label: str) -> None:
+        cluster, member = map(int, self.node.staged["wal"].split())
+        self.node.view = replace(self.node.view, data_present=True, data=DataDir(cluster, member))
+        self.node.staged = {}
+
+    def discard(self, label: str) -> None:
+        self.node.staged = {}
 
 
 class Rig:
@@ -131,6 +185,8 @@ class Rig:
             self.roster, self.policy, self.clock, self.look, lambda: self.patroni, lambda: self.last_change
         )
         self.shielding = Shielding(self.roster, "/service/", self.policy, self.clock, lambda: self.patroni)
+        returning = Returning(self.nodes, self.policy, self.clock, self.look_at_links)
+        self.said: list[str] = []
         self.actions = Actions(
             roster=self.roster,
             nodes=self.nodes,
@@ -144,12 +200,16 @@ class Rig:
             verification=self.verification,
             joining=self.joining,
             shielding=self.shielding,
-            relocating=Relocating(
+            relocating=Relocating(self.roster, self.nodes, returning, OPERATION, self.policy.step_timeout),
+            moving=Moving(
                 self.roster,
                 self.nodes,
-                Returning(self.nodes, self.policy, self.clock, self.look_at_links),
+                returning,
+                self.policy,
+                self.clock,
                 OPERATION,
-                self.policy.step_timeout,
+                self.look,
+                self.said.append,
             ),
         )
         self.look()

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from patroni_etcd_reconfig.core.changes import Seat, leader_move, relocation_of, restart_of
+from patroni_etcd_reconfig.core.changes import (
+    Seat,
+    abort_of,
+    leader_move,
+    move_of,
+    relocation_of,
+    restart_of,
+)
 from patroni_etcd_reconfig.core.codec import (
     STEP_TYPES,
     decode_change,
@@ -41,8 +48,14 @@ def test_every_step_and_change_survives_the_journal() -> None:
     shielded = replace(CHANGE, shield=True, spare=Seat("d", ("http://d:2380",), ("http://d:2379",)))
     off = patroni(failsafe_mode=False, failsafe_setting="false")
     urls = relocation_of(cluster, "b", ("http://x:1",), ("http://x:2",))
-    changes = (restart, move, urls)
-    steps = [*STEPS, *(step for change in changes for step in make_plan(seen(cluster), change).steps)]
+    place = {"target": "d", "source_dir": "/b", "target_dir": "/d"}
+    data = move_of(cluster, "b", Seat("d", ("http://d:2380",)), ("http://d:2379",), **place)
+    given_up = abort_of(cluster, data, frozenset({"StopMember"}))
+    copied = replace(seen(cluster).nodes["b"], name="d", service_active=False)
+    states = [(seen(cluster), change) for change in (restart, move, urls, data)]
+    states += [(seen(cluster, nodes={**seen(cluster).nodes, "d": copied}), given_up)]
+    changes = (restart, move, urls, data, given_up)
+    steps = [*STEPS, *(step for state, change in states for step in make_plan(state, change).steps)]
     steps += make_plan(seen(cluster, off), shielded).steps
     assert {type(step).__name__ for step in steps} == set(STEP_TYPES)
     for step in steps:

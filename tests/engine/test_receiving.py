@@ -9,7 +9,7 @@ import pytest
 from patroni_etcd_reconfig.core.model import EtcdView, NodeView
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.steps import PromoteLearner, StartMember
-from patroni_etcd_reconfig.engine.receiving import MIB, Pace, Receiving
+from patroni_etcd_reconfig.engine.receiving import MIB, Copying, Pace, Receiving
 from patroni_etcd_reconfig.errors import StepFailedError
 from tests.core.builders import IDS
 
@@ -33,6 +33,18 @@ def test_what_stands_still_or_shrinks_is_no_progress() -> None:
         False,
         False,
         True,
+    ]
+
+
+def test_a_copy_is_told_once_a_second_with_what_is_left() -> None:
+    clock, told = FakeClock(), list[str]()
+    copying = Copying("the snapshot", 100 * MIB, clock, told.append)
+    for part in range(1, 13):
+        copying.come(part * MIB)
+        clock.sleep(0.25)
+    assert told == [
+        "the snapshot: 5 of 100 MiB, 4 MiB/s, about 24 s left",
+        "the snapshot: 9 of 100 MiB, 4 MiB/s, about 23 s left",
     ]
 
 

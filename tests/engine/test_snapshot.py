@@ -52,6 +52,12 @@ def test_a_snapshot_is_private_complete_and_told_with_its_digest(client: FakeMem
     assert files(tmp_path) == ["x.db"]
 
 
+def test_how_much_has_come_is_told(client: FakeMember, tmp_path: Path) -> None:
+    come: list[int] = []
+    save_snapshot(client, tmp_path / "x.db", come.append)
+    assert come[-1] == (tmp_path / "x.db").stat().st_size
+
+
 def test_what_a_killed_run_left_is_written_over(client: FakeMember, tmp_path: Path) -> None:
     (tmp_path / "x.db.part").write_bytes(b"rubbish" * 1000)
     save_snapshot(client, tmp_path / "x.db")

@@ -44,7 +44,18 @@ SHIELD = Scenario(
     ("cycle", "{leader}", "--shield"),
     {"RaiseShield": "turn failsafe_mode on in", "LowerShield": "put failsafe_mode back in"},
 )
-SCENARIOS = (UPDATE_URLS, REPLACE_URLS, REPLACE_ELSEWHERE, CYCLE_WITH_SPARE, SHIELD)
+# To be killed with n4 as a further machine: `tool.plan_node(4)`.
+MOVE_DATA = Scenario(
+    ("move-data", "n1", "--to-host", "n4"),
+    {
+        "StopMember": "keep it a member",
+        "CopyData": "copy the data of",
+        "FenceOldData": "set the old data of",
+        "UpdatePeerUrls": "update the peer URL of",
+        "StartMoved": "start n1 on",
+    },
+)
+SCENARIOS = (UPDATE_URLS, REPLACE_URLS, REPLACE_ELSEWHERE, CYCLE_WITH_SPARE, SHIELD, MOVE_DATA)
 
 
 def kill_at(tool: Tool, words: Sequence[str], line: str, suffix: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from patroni_etcd_reconfig.core.quorum import quorum
-from patroni_etcd_reconfig.errors import EtcdError
+from patroni_etcd_reconfig.errors import EtcdError, EtcdUnreachableError, NotSupportedError
 from patroni_etcd_reconfig.lab.processes import running
 from tests.integration.tool import Tool, tool_on
 
@@ -39,12 +39,14 @@ def _look(tool: Tool) -> tuple[int, int] | None:
     """Return voters and tolerance, where all that answer agree on who is a member."""
     lists, alive = set(), set()
     for i in (1, 2, 3, 4):
+        client = tool.client(i, 5.0)
         try:
-            known = tool.client(i, 1.0).member_list()
+            alive.add(client.status().member_id)
+            lists.add(frozenset((m.id, m.is_learner) for m in client.member_list().members))
+        except (EtcdUnreachableError, NotSupportedError):
+            continue  # nobody is there; or a learner, which gives no list
         except EtcdError:
-            continue
-        alive.add(known.answered_by)
-        lists.add(frozenset((m.id, m.is_learner) for m in known.members))
+            return None  # too slow to tell
     if len(lists) != 1:
         return None
     voters = {member_id for member_id, is_learner in lists.pop() if not is_learner}

@@ -100,6 +100,10 @@ class Tool:
         del inventory["etcd"]["members"][f"n{i}"]
         self.layout.inventory.write_text(yaml.safe_dump(inventory, sort_keys=False))
 
+    def service(self, name: str, verb: str) -> int:
+        """Start or stop a member behind the tool's back, as an operator would."""
+        return subprocess.run([str(self.layout.etcd_service), name, verb], check=False).returncode
+
     def client(self, i: int, timeout: float = 2.0) -> EtcdClient:
         """Return a client of member i."""
         return Connector()(self.layout.client_url(i), timeout)

@@ -155,13 +155,18 @@ def _failover(scope: ScopeFacts) -> Iterator[Repair]:
 
 def _failsafe(scope: ScopeFacts) -> Iterator[Repair]:
     kv, known = scope.found.keys.get("failsafe"), object_in(scope.found.keys.get("failsafe"))
-    answer = {one.name: one.api_url for one in scope.postgres if one.patroni_answers and one.api_url}
+    answer = {one.name: _api_url(one) for one in scope.postgres if one.patroni_answers and one.api_url}
     if not kv or known == answer:
         return
     if scope.alive and scope.lead.name in answer:
         yield scope.put("failsafe", _json(answer), "the nodes that answer now")
     else:
         yield scope.delete("failsafe", "other nodes than those that answer; the leader writes it anew")
+
+
+def _api_url(one: PostgresEvidence) -> str:
+    """As Patroni itself registers it (api.py, `connection_string`)."""
+    return f"{one.api_url.removesuffix('/patroni')}/patroni"
 
 
 def _sync(scope: ScopeFacts) -> Iterator[Repair]:

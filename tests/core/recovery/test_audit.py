@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -148,6 +149,11 @@ class TestFailsafe:
     def test_otherwise_a_stale_one_is_dropped(self) -> None:
         found = keys("pg1", failsafe={"pg9": "http://pg9:8008/patroni"})
         assert "failsafe" not in truth(found, plan_for("pg1"), standby("pg1"), standby("pg2", 4_000))
+
+    def test_an_address_is_written_as_patroni_registers_it(self) -> None:
+        found = keys("pg1", failsafe=self.URLS)
+        nodes = [replace(one, api_url=one.api_url[:-8]) for one in (primary("pg1"), standby("pg2"))]
+        assert audited(found, plan_for("pg1"), *nodes).repairs == ()
 
     def test_a_true_one_stays(self) -> None:
         found = keys("pg1", failsafe=self.URLS)

@@ -1,0 +1,156 @@
+"""How data moves: copied while nobody runs, checked, set aside, and only then started."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from patroni_etcd_reconfig.core.changes import Seat
+from patroni_etcd_reconfig.core.model import DataDir, NodeView
+from patroni_etcd_reconfig.core.steps import CopyData, DiscardCopy, FenceOldData, StartMoved, StopMember
+from patroni_etcd_reconfig.errors import MembershipError, NodeControlError, StepFailedError
+from patroni_etcd_reconfig.ports import HashKv
+from tests.core.builders import CLUSTER, IDS
+from tests.fake_etcd import client_url, peer_url
+
+from .rig import OPERATION, FakeNode, FakeTree, Rig
+
+C = IDS["c"]
+LABEL = f"{C:x}.{OPERATION}"
+
+
+@pytest.fixture
+def rig() -> Rig:
+    made = Rig("a", "b", "c")
+    made.nodes["d"] = FakeNode(made.etcd, NodeView("d", data_free_bytes=2**40))
+    return made
+
+
+def _stopped(rig: Rig) -> Rig:
+    rig.act(StopMember(rig.ref("c")))
+    return rig
+
+
+def test_a_member_is_stopped_and_stays_a_member(rig: Rig) -> None:
+    assert rig.act(StopMember(rig.ref("c"))) == {"stopped": "c"}
+    assert not rig.etcd.process("c").up
+    assert C in rig.etcd.members
+
+
+def test_a_member_whose_data_differs_is_not_stopped(rig: Rig) -> None:
+    for name, found in (("a", 1), ("b", 1), ("c", 2)):
+        rig.etcd.process(name).hash_kv = HashKv(found, 0)
+    with pytest.raises(StepFailedError) as caught:
+        rig.act(StopMember(rig.ref("c")))
+    assert caught.value.code == "DATA_DIFFERS"
+    assert rig.nodes["c"].stops == 0
+
+
+def test_data_is_copied_file_by_file_and_takes_its_place_as_a_whole(rig: Rig) -> None:
+    facts = _stopped(rig).act(CopyData(rig.ref("c"), "d"))
+    assert facts["copied"] == "c"
+    assert facts["bytes"] > 50
+    assert rig.nodes["d"].view.data == DataDir(CLUSTER, C)
+    assert rig.nodes["c"].view.data == DataDir(CLUSTER, C)
+
+
+def test_the_data_of_a_running_member_is_not_copied(rig: Rig) -> None:
+    with pytest.raises(StepFailedError, match="its service runs"):
+        rig.act(CopyData(rig.ref("c"), "d"))
+    assert rig.nodes["d"].view.data is None
+
+
+def test_a_whole_copy_is_not_made_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    _stopped(rig).act(CopyData(rig.ref("c"), "d"))
+    monkeypatch.setattr(FakeTree, "stage", None)
+    assert rig.act(CopyData(rig.ref("c"), "d"))["copied"] == "c"
+
+
+def test_a_copy_that_reads_back_differently_is_not_taken_and_the_member_runs_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stopped(rig)
+    monkeypatch.setattr(FakeTree, "stage", lambda self, entry, pieces, label: str(list(pieces)))
+    with pytest.raises(StepFailedError) as caught:
+        rig.act(CopyData(rig.ref("c"), "d"))
+    assert caught.value.code == "COPY_DIFFERS"
+    assert rig.nodes["d"].view.data is None
+    assert rig.etcd.process("c").up
+
+
+def test_a_full_disk_is_told_and_the_member_runs_again(rig: Rig) -> None:
+    _stopped(rig)
+    rig.nodes["d"].view = NodeView("d", data_free_bytes=10)
+    with pytest.raises(StepFailedError, match="MiB needed"):
+        rig.act(CopyData(rig.ref("c"), "d"))
+    assert rig.etcd.process("c").up
+
+
+def test_ctrl_c_during_the_copy_lets_the_member_run_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object) -> str:
+        raise KeyboardInterrupt
+
+    _stopped(rig)
+    monkeypatch.setattr(FakeTree, "stage", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rig.act(CopyData(rig.ref("c"), "d"))
+    assert rig.etcd.process("c").up
+
+
+def test_the_old_data_is_set_aside_with_the_operations_id(rig: Rig) -> None:
+    _stopped(rig).act(CopyData(rig.ref("c"), "d"))
+    assert rig.act(FenceOldData(rig.ref("c"), "d")) == {"aside": [f"/data/c.{LABEL}"]}
+    assert rig.nodes["c"].view.data is None
+
+
+def test_a_copy_that_is_older_than_the_data_is_made_again_before_that_is_set_aside(rig: Rig) -> None:
+    _stopped(rig).act(CopyData(rig.ref("c"), "d"))
+    rig.nodes["c"].start()
+    rig.nodes["c"].stop()
+    rig.act(FenceOldData(rig.ref("c"), "d"))
+    assert rig.nodes["d"].aside == [LABEL]  # the older copy
+    assert rig.nodes["d"].view.data == DataDir(CLUSTER, C)
+    assert any("copying again" in line for line in rig.said)
+
+
+def _moved(rig: Rig) -> StartMoved:
+    _stopped(rig).act(CopyData(rig.ref("c"), "d"))
+    rig.act(FenceOldData(rig.ref("c"), "d"))
+    listening = {"listen-peer-urls": peer_url("c"), "listen-client-urls": client_url("d")}
+    rig.nodes["d"].written = listening
+    return StartMoved(rig.ref("c"), Seat("d", (peer_url("c"),)), (client_url("d"),), (client_url("c"),), "d")
+
+
+def test_the_member_starts_on_the_copy_with_its_id(rig: Rig) -> None:
+    assert rig.act(_moved(rig)) == {"restarted": "c"}
+    written = rig.nodes["d"].written
+    assert (written["name"], written["data-dir"]) == ("d", "/data/d")
+    assert (rig.etcd.members[C].name, rig.etcd.members[C].client_urls) == ("d", (client_url("d"),))
+
+
+def test_the_copy_is_not_started_when_the_old_data_is_back(rig: Rig) -> None:
+    step = _moved(rig)
+    rig.nodes["c"].view = replace(rig.nodes["c"].view, data_present=True, data=DataDir(CLUSTER, C))
+    with pytest.raises(MembershipError, match="its old place must be empty"):
+        rig.act(step)
+    assert rig.nodes["d"].starts == 0
+
+
+def test_the_copy_is_not_started_when_it_is_somebody_elses_data(rig: Rig) -> None:
+    step = _moved(rig)
+    rig.nodes["d"].view = replace(rig.nodes["d"].view, data=DataDir(CLUSTER, IDS["a"]))
+    with pytest.raises(MembershipError):
+        rig.act(step)
+
+
+def test_a_copy_that_is_given_up_is_set_aside(rig: Rig) -> None:
+    _stopped(rig).act(CopyData(rig.ref("c"), "d"))
+    assert rig.act(DiscardCopy(rig.ref("c"), "d")) == {"aside": [f"/data/d.{LABEL}"]}
+
+
+def test_a_node_that_can_not_be_asked_is_left_alone(rig: Rig) -> None:
+    _stopped(rig)
+    rig.nodes["d"].view = NodeView("d", problem="no such command")
+    with pytest.raises((StepFailedError, NodeControlError), match="no such command"):
+        rig.act(CopyData(rig.ref("c"), "d"))
