@@ -138,6 +138,9 @@ def lose_the_majority(lab: Lab, *, failsafe: bool, say: Say) -> Stage:
     other = next(i for i in NODES if i not in (first, last))
     say(f"pg{last} leads now; {ROWS} rows are committed there and replicated to pg{other}")
     commit_rows(lab, last, other)
+    if failsafe:
+        # Patroni asks all whom this key names, and demotes itself when one of them does not answer.
+        _await(lambda: f"pg{first}" not in _failsafe(lab, last), "the failsafe key without the dead host")
     say(f"the etcds of hosts {last} and {other} are lost for good")
     for i in (last, other):
         faults.lose_etcd(lab, i)
@@ -234,6 +237,11 @@ def in_recovery(lab: Lab, host: int) -> bool:
     except psycopg.Error:
         return True
     return bool(found and found[0])
+
+
+def _failsafe(lab: Lab, host: int) -> dict[str, Any]:
+    found = health.get_json(lab.layout.address(host), REST_PORT, "/failsafe", timeout=2)
+    return found if found is not None else {f"pg{i}": "" for i in NODES}
 
 
 def _leader_other_than(lab: Lab, host: int | None) -> int | None:

@@ -72,7 +72,15 @@ def _fence(member: Member, node: NodeEvidence | None, lost: frozenset[str]) -> F
     name = node.name if node else member.name or format_id(member.id)
     urls = (node.peer_urls if node else ()) or member.peer_urls
     client_urls = (node.client_urls if node else ()) or member.client_urls
-    return Fence(name, member.id, Seat(name, urls, client_urls), name in lost)
+    # One within reach that is empty is held stopped like any other, whatever was declared.
+    out_of_reach = node is None or not node.reachable
+    return Fence(name, member.id, Seat(name, urls, client_urls), name in lost and out_of_reach)
+
+
+def contradicts_loss(node: NodeEvidence | None) -> bool:
+    """True when a node is within reach and not empty; one whose data is gone is lost, as was declared."""
+    empty = node is not None and node.service_active is False and node.data_present is False
+    return node is not None and node.reachable and not empty
 
 
 def _unproven(fence: Fence, node: NodeEvidence | None) -> Finding:
@@ -101,7 +109,7 @@ def _contradictions(
     node = evidence.node(name)
     if node and (node.live or node.answers):
         detail = "it is declared lost, and its etcd answers"
-    elif node and node.reachable:
+    elif contradicts_loss(node):
         detail = "it is declared lost, and its node can be reached and controlled"
     elif name == survivor:
         detail = "it is declared lost, and only its data can go on"

@@ -8,7 +8,7 @@ from patroni_etcd_reconfig.core.findings import Finding, blocker, info, warning
 from patroni_etcd_reconfig.core.model import format_id
 from patroni_etcd_reconfig.core.quorum import quorum
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, NodeEvidence
-from patroni_etcd_reconfig.core.recovery.fencing import COLLECT
+from patroni_etcd_reconfig.core.recovery.fencing import COLLECT, contradicts_loss
 from patroni_etcd_reconfig.core.recovery.holders import Holder
 from patroni_etcd_reconfig.core.recovery.model import Choice, Fence
 from patroni_etcd_reconfig.core.recovery.standing import is_primary
@@ -46,7 +46,7 @@ def wrongly_lost(lost: frozenset[str], evidence: Evidence) -> Iterator[Finding]:
     """A loss that is declared must not contradict what was seen."""
     for name in sorted(lost):
         node = evidence.node(name)
-        if node and (node.live or node.answers or node.reachable):
+        if node and (node.live or node.answers or contradicts_loss(node)):
             answers = node.live or node.answers
             seen = "its etcd answers" if answers else "its node can be reached and controlled"
             yield blocker(

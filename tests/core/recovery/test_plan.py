@@ -210,10 +210,18 @@ class TestFencing:
         assert "RECOVERY_NOT_FENCED" in codes(plan(*nodes, lost="c", survivor="a"))
         assert "RECOVERY_LOST_WRONG" in codes(plan(*nodes, lost="bc", survivor="a"))
 
-    @pytest.mark.parametrize("name", ["a", "b", "x"])
+    @pytest.mark.parametrize("name", ["a", "d", "x"])
     def test_a_loss_that_contradicts_what_was_seen_is_refused(self, name: str) -> None:
-        planned = plan(down("a"), wiped("b"), away("c"), lost=f"c{name}")
-        assert codes(planned) == ["RECOVERY_LOST_WRONG"]
+        nodes = down("a", names="abcd"), wiped("b"), away("c"), down("d", 50, is_learner=True)
+        assert "RECOVERY_LOST_WRONG" in codes(plan(*nodes, lost=f"c{name}"))
+
+    def test_a_member_within_reach_whose_data_is_gone_may_be_declared_lost_and_is_fenced_all_the_same(
+        self,
+    ) -> None:
+        declared = plan(down("a"), wiped("b"), away("c"), lost="bc")
+        assert codes(declared) == []
+        assert [(fence.node, fence.lost) for fence in declared[0].fence] == [("b", False), ("c", True)]
+        assert declared[0].rebuild == plan(down("a"), wiped("b"), away("c"), lost="c")[0].rebuild
 
     def test_members_of_an_older_list_are_fenced_too(self) -> None:
         older = replace(down("b", 50), data=data("b", 50, members=members("abd")))
