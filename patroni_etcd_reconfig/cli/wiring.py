@@ -27,6 +27,7 @@ from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.sentinel import Sentinel
 from patroni_etcd_reconfig.engine.shield import Shielding
 from patroni_etcd_reconfig.engine.unfinished import prune_copies
+from patroni_etcd_reconfig.engine.upgrading import Upgrading
 from patroni_etcd_reconfig.engine.verification import Verification
 from patroni_etcd_reconfig.engine.world import RealWorld, World
 from patroni_etcd_reconfig.errors import ReconfigError
@@ -165,6 +166,7 @@ class Wiring:
             relocating=Relocating(
                 self.roster, self.nodes, returning, operation_id, policy.step_timeout, self._still_ours
             ),
+            upgrading=Upgrading(self.roster, self.nodes, returning, self._etcd, self._tell),
             moving=Moving(
                 self.roster,
                 self.nodes,
