@@ -27,12 +27,13 @@ def fences_around(
     `holders` come the most advanced first: of several ids on one node the latest counts.
     """
     found: dict[str, Fence] = {}
+    hub = evidence.node(survivor)
     for holder in holders:
         own = Member(holder.member_id, holder.name, holder.node.peer_urls, holder.node.client_urls)
         stored = holder.node.data.members if holder.node.data else ()
         for member in (*holder.members, *stored, own):
             node = node_of(member, evidence)
-            fence = _fence(member, node, lost)
+            fence = _fence(member, node, lost, hub)
             if fence.node != survivor:
                 found.setdefault(fence.node, fence)
     return tuple(found[name] for name in sorted(found))
@@ -59,28 +60,39 @@ def fencing_findings(
     fences: Iterable[Fence], evidence: Evidence, lost: frozenset[str], survivor: str
 ) -> Iterator[Finding]:
     """Return what is not proven: members that may run on, and losses that contradict what was seen."""
-    fences = tuple(fences)
+    fences, hub = tuple(fences), evidence.node(survivor)
     for fence in fences:
         node = evidence.node(fence.node)
-        if not fence.lost and not (node and node.reachable):
+        if not fence.lost and is_beyond(node, hub):
             yield _unproven(fence, node)
     for name in sorted(lost):
         yield from _contradictions(name, fences, evidence, survivor)
 
 
-def _fence(member: Member, node: NodeEvidence | None, lost: frozenset[str]) -> Fence:
+def _fence(
+    member: Member, node: NodeEvidence | None, lost: frozenset[str], hub: NodeEvidence | None
+) -> Fence:
     name = node.name if node else member.name or format_id(member.id)
     urls = (node.peer_urls if node else ()) or member.peer_urls
     client_urls = (node.client_urls if node else ()) or member.client_urls
     # One within reach that is empty is held stopped like any other, whatever was declared.
-    out_of_reach = node is None or not node.reachable
-    return Fence(name, member.id, Seat(name, urls, client_urls), name in lost and out_of_reach)
+    gone = is_beyond(node, hub) and (name in lost or is_empty(node))
+    return Fence(name, member.id, Seat(name, urls, client_urls), gone)
+
+
+def is_beyond(node: NodeEvidence | None, hub: NodeEvidence | None) -> bool:
+    """True when the machine that controls the survivor (`hub`) can't stop this node: only another can."""
+    return node is None or not node.reachable or (hub is not None and node.collected_by != hub.collected_by)
+
+
+def is_empty(node: NodeEvidence | None) -> bool:
+    """True when somebody has looked, and neither a service runs there nor is there any data."""
+    return bool(node and node.reachable and node.service_active is False and node.data_present is False)
 
 
 def contradicts_loss(node: NodeEvidence | None) -> bool:
-    """True when a node is within reach and not empty; one whose data is gone is lost, as was declared."""
-    empty = node is not None and node.service_active is False and node.data_present is False
-    return node is not None and node.reachable and not empty
+    """True when a node can be looked at and is not empty; one whose data is gone is lost, as was declared."""
+    return node is not None and node.reachable and not is_empty(node)
 
 
 def _unproven(fence: Fence, node: NodeEvidence | None) -> Finding:
@@ -92,6 +104,8 @@ def _unproven(fence: Fence, node: NodeEvidence | None) -> Finding:
             + (node.problem or "it is not in the inventory"),
             f"run {COLLECT} -o FILE there and hand its file in too, or correct the inventory",
         )
+    if node and node.reachable:
+        return _elsewhere(fence, node)
     problem = node.problem if node else "it is not in the inventory"
     return blocker(
         "RECOVERY_NOT_FENCED",
@@ -100,6 +114,18 @@ def _unproven(fence: Fence, node: NodeEvidence | None) -> Finding:
         "others like it, it can go on as the old cluster",
         f"make it reachable and collect again, or run {COLLECT} -o FILE there and hand its file in too; if "
         f"its machine or its data is gone for good: --lost {fence.node}",
+    )
+
+
+def _elsewhere(fence: Fence, node: NodeEvidence) -> Finding:
+    """Another machine has looked at it, so that the survivor's can't hold it stopped: it must be empty."""
+    state = "runs" if node.service_active else "is stopped, and its data is in place"
+    return blocker(
+        "RECOVERY_NOT_FENCED",
+        fence.node,
+        f"it {state} on another machine ({node.collected_by}), where this one can't hold it stopped",
+        f"on {node.collected_by}: stop its etcd, disable its service, rename its data dir; then {COLLECT} "
+        "-o FILE there, and hand that file in",
     )
 
 

@@ -223,6 +223,17 @@ class TestFencing:
         assert [(fence.node, fence.lost) for fence in declared[0].fence] == [("b", False), ("c", True)]
         assert declared[0].rebuild == plan(down("a"), wiped("b"), away("c"), lost="c")[0].rebuild
 
+    def test_what_only_another_machine_controls_must_be_empty_there(self) -> None:
+        here, there = replace(down("a"), collected_by="h1"), replace(down("b", 50), collected_by="h2")
+        refused = plan(here, there, away("c"), lost="c", survivor="a")
+        assert codes(refused) == ["RECOVERY_NOT_FENCED"]
+        assert "rename its data dir" in detail(refused, "RECOVERY_NOT_FENCED")
+        empty = replace(wiped("b"), collected_by="h2")
+        planned = plan(here, empty, away("c"), lost="c")
+        assert codes(planned) == []
+        assert [(fence.node, fence.lost) for fence in planned[0].fence] == [("b", True), ("c", True)]
+        assert planned[0].rebuild == ()
+
     def test_members_of_an_older_list_are_fenced_too(self) -> None:
         older = replace(down("b", 50), data=data("b", 50, members=members("abd")))
         planned = plan(down("a"), older, away("c"), away("d"), lost="cd", survivor="a")
