@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 
+from patroni_etcd_reconfig.adapters.commands import run
 from patroni_etcd_reconfig.adapters.data_copy import back_up
 from patroni_etcd_reconfig.adapters.inventory import NodeConfig
 from patroni_etcd_reconfig.adapters.node_local import make_nodes
@@ -65,6 +67,7 @@ class RecoveryWiring:
             state_dir=self.app.state_dir,
             markers=tuple(Path(f"{self._config(name).data_dir}.recovery-lock") for name in self._touched()),
             reserve=self.app.policy.min_free_bytes,
+            program=version_of(self._quarantine.etcd) if self._quarantine else "",
             clock=self.clock,
             reporter=reporter,
             collect=self.collect,
@@ -185,6 +188,13 @@ class RecoveryWiring:
         kvs = client.range(f"{self.plan.namespace.rstrip('/')}/{scope}/", prefix=True).kvs
         found = self.postgres(kvs)
         return next((one for one in found if (one.scope, one.name) == (scope, member)), None)
+
+
+def version_of(etcd: str) -> str:
+    """Return the version that an etcd program says it has; "" when it says none."""
+    outcome = run([etcd, "--version"], 5.0)
+    found = re.search(r"etcd Version: (\S+)", outcome.output)
+    return found[1] if found else ""
 
 
 def find_etcd(config: NodeConfig) -> str:

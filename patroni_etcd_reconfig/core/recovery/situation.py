@@ -18,8 +18,13 @@ MISMATCHES = frozenset({"SURVIVOR_CHANGED", "SURVIVOR_RUNS_NOW", "PLAN_OTHER_CLU
 PLAN_AGAIN = "collect and plan again: patronictl-etcd recover collect; patronictl-etcd recover plan"
 
 
-def check_situation(plan: RecoveryPlan, seen: Evidence, reserve: int) -> tuple[Finding, ...]:
-    """Return what stands in the way; `reserve` in bytes stays free on the survivor's disk."""
+def check_situation(
+    plan: RecoveryPlan, seen: Evidence, reserve: int, program: str = ""
+) -> tuple[Finding, ...]:
+    """Return what stands in the way; `reserve` in bytes stays free on the survivor's disk.
+
+    `program` is the version of the etcd that the quarantine runs; "" = not known.
+    """
     if plan.way is Way.START:
         return tuple(_check_starting(plan, seen))
     survivor = plan.survivor
@@ -28,7 +33,7 @@ def check_situation(plan: RecoveryPlan, seen: Evidence, reserve: int) -> tuple[F
     return (
         *check_majority(plan, seen),
         *check_lost(plan, seen),
-        *_check_survivor(plan, survivor, seen.node(survivor.node), reserve),
+        *_check_survivor(plan, survivor, seen.node(survivor.node), reserve, program),
         *_check_others(plan, seen),
     )
 
@@ -84,7 +89,7 @@ def check_lost(plan: RecoveryPlan, seen: Evidence) -> Iterator[Finding]:
 
 
 def _check_survivor(
-    plan: RecoveryPlan, survivor: Survivor, node: NodeEvidence | None, reserve: int
+    plan: RecoveryPlan, survivor: Survivor, node: NodeEvidence | None, reserve: int, program: str
 ) -> Iterator[Finding]:
     if node is None or not node.reachable:
         why = node.problem if node else "the inventory does not name it"
@@ -93,6 +98,7 @@ def _check_survivor(
         return
     if node.config_problem:
         yield blocker("NODE_CONFIG", node.name, node.config_problem, "correct its configuration")
+    yield from _check_program(node, program)
     data = node.data
     if data is None:
         detail = node.problem or "its data dir holds no readable write-ahead log"
@@ -106,6 +112,18 @@ def _check_survivor(
             survivor.node,
             f"{node.data_free_bytes} bytes are free, its copy needs {data.size}, and {reserve} stay free",
             "make room there: without a copy nothing is changed",
+        )
+
+
+def _check_program(node: NodeEvidence, program: str) -> Iterator[Finding]:
+    """Another etcd than the service's could write what that one can't read."""
+    runs = node.live.status.version if node.live else ""
+    if program and runs and program != runs:
+        yield blocker(
+            "ETCD_PROGRAM",
+            node.name,
+            f"its service runs etcd {runs}, and the quarantine would run {program}",
+            f"put the service's etcd under etcd.members.{node.name}.etcd in the inventory",
         )
 
 

@@ -15,12 +15,13 @@ from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, Ste
 from patroni_etcd_reconfig.ports import Clock, EtcdApi, EtcdConnector
 
 CALL = 2.0  # seconds for one call to an etcd on this machine
-# In quarantine an election takes a tenth of a second: who does not lead after this long has others to
-# wait for, so the flag has had no effect yet.
+# In quarantine an election takes a few hundredths of a second: who does not lead after this long has
+# others to wait for, so the flag has had no effect yet.
 PROBE = 3.0
 READY = 30.0  # seconds for a start in quarantine: a large log has to be read
-# Each plain start raises the term of a lone member by one, and takes about 0.15 s.
-MAX_STARTS = 400
+# Each plain start raises the term of a lone member by one, and takes about 0.06 s.
+MAX_STARTS = 2000
+TELL_EVERY = 200  # starts
 AGAIN = "see etcd's log; then give the same command again"
 
 
@@ -101,6 +102,8 @@ class Isolation:
             self.quarantine.stop()
             self.quarantine.start(force=False)
             status, starts = self._await_alone(), starts + 1
+            if starts % TELL_EVERY == 0:
+                self.say(f"raft term {status.raft_term} of {minimum}, {starts} starts")
         return {"term": status.raft_term, "starts": starts}
 
     def ensure(self) -> MemberStatus:

@@ -43,6 +43,7 @@ class Recovery:
     state_dir: Path
     markers: tuple[Path, ...]  # a lock file beside each node's data dir
     reserve: int  # bytes that stay free on the survivor's disk
+    program: str  # version of the etcd that the quarantine runs
     clock: Clock
     reporter: RecoveryReporter
     collect: Callable[[], Evidence]
@@ -70,7 +71,7 @@ class Recovery:
         """Return what stands in the way now, after a former leader had time to step down."""
         deadline = self.clock.monotonic() + STEPPING_DOWN
         while True:
-            found = check_situation(self.plan, self.collect(), self.reserve)
+            found = check_situation(self.plan, self.collect(), self.reserve, self.program)
             over = self.clock.monotonic() > deadline
             if over or not found or not all(finding.transient for finding in blockers(found)):
                 return found
@@ -81,7 +82,7 @@ class Recovery:
         deadline = self.clock.monotonic() + STEPPING_DOWN
         while True:
             seen = self.collect()
-            stopping = blockers(check_situation(self.plan, seen, self.reserve))
+            stopping = blockers(check_situation(self.plan, seen, self.reserve, self.program))
             if not stopping:
                 return seen
             if self.clock.monotonic() > deadline or not all(finding.transient for finding in stopping):

@@ -95,6 +95,13 @@ def test_a_survivor_that_is_not_the_plans_stops_it(change: dict[str, Any], code:
     assert codes(here("a", **change)) == [code]
 
 
+def test_another_etcd_than_the_services_never_touches_its_data() -> None:
+    plan = replace(PLAN, survivor=survivor("a", running=True))
+    seen = evidence(here("a", live=live("a"), service_active=True), here("b"), node("c"))
+    assert check_situation(plan, seen, RESERVE, "3.4.23") == ()
+    assert [finding.code for finding in check_situation(plan, seen, RESERVE, "3.6.6")] == ["ETCD_PROGRAM"]
+
+
 def test_a_running_survivor_may_have_gone_on_but_not_back() -> None:
     plan = replace(PLAN, survivor=survivor("a", running=True))
     runs = {"live": live("a"), "service_active": True}

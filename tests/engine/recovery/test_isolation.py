@@ -159,6 +159,12 @@ def test_a_resumed_run_starts_without_the_flag() -> None:
     assert quarantine.starts == [False]
 
 
+def test_a_long_way_to_go_is_told_now_and_then() -> None:
+    said: list[str] = []
+    isolation(FakeQuarantine(alone=True), said).raise_term(504)
+    assert said == ["raft term 204 of 504, 200 starts", "raft term 404 of 504, 400 starts"]
+
+
 def test_a_term_that_is_out_of_reach_ends_with_what_can_be_done() -> None:
     quarantine = FakeQuarantine(alone=True)
     with pytest.raises(SurvivorError) as stopped:
