@@ -20,14 +20,23 @@ def read_data_dir(data_dir: Path, wal_dir: Path | None, namespace: str) -> DataD
     What is damaged or can't be read is in `problems`; OSError only for directories that can't be listed.
     """
     wal = wal_dir or data_dir / "member" / "wal"
-    names = sorted(path.name for path in wal.iterdir() if path.suffix == ".wal") if wal.is_dir() else []
+    names = _segments(wal)
     if not names:
         return None
     log, unread = _read_log(wal, names)
     database = data_dir / "member" / "snap" / "db"
     store, problem = _read_store(database, namespace)
+    if (store.consistent_index or 0) > log.last.index:  # written meanwhile, if its etcd runs
+        names = _segments(wal)
+        log, unread = _read_log(wal, names)
+    if (store.consistent_index or 0) > log.last.index:
+        problem = (*problem, f"{database}: is at index {store.consistent_index}, beyond the end of the log")
     files = [wal / name for name in names] + [database]
     return _facts(data_dir, log, store, (*unread, *problem), files)
+
+
+def _segments(wal: Path) -> list[str]:
+    return sorted(path.name for path in wal.iterdir() if path.suffix == ".wal") if wal.is_dir() else []
 
 
 def _facts(

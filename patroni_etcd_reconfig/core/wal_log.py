@@ -47,13 +47,14 @@ class Position:
 
 @dataclass(frozen=True)
 class Segment:
-    """What one segment tells. `last` is its last entry, or a snapshot that goes beyond it; None without any.
+    """What one segment tells: its last entry and its last snapshot, None without any.
 
     `torn`: the last write was cut off, as a crash does. `damage`: something else is wrong, and where.
     """
 
     state: HardState | None
-    last: Position | None
+    entry: Position | None
+    snapshot: Position | None = None
     torn: bool = False
     damage: str = ""
 
@@ -82,17 +83,21 @@ def read_log(names: Iterable[str], content: Callable[[str], memoryview]) -> LogF
     """Read the segments of a log; `content` gives the bytes of one by name. Never raises on what it reads."""
     segments = sorted(name for name in names if _NAME.fullmatch(name))
     problems = _gaps(segments)
-    state, last, torn = None, None, False
+    state, ends, torn = HardState(0, 0, 0), [Position(0, 0)], False
     for number, name in enumerate(reversed(segments)):
         found = read_segment(content(name), is_last=number == 0)
-        state, last, torn = state or found.state, last or found.last, torn or found.torn
+        state, torn = (state if state.term else found.state or state), torn or found.torn
+        ends += [end for end in (found.entry, found.snapshot) if end]
         problems += [f"{name}: {found.damage}"] if found.damage else []
-        if state and last:
+        if state.term and found.entry:  # a snapshot alone can be of an index before the last entry
             break
+    last = max(ends, key=lambda end: end.index)
+    if state.commit > last.index:
+        problems.append(f"the log ends at index {last.index}, and {state.commit} was committed")
     whose = read_identity(bytes(content(segments[-1])[:_HEAD])) if segments else None
     whose = whose or (read_identity(bytes(content(segments[0])[:_HEAD])) if segments else None)
     problems += [] if whose else ["no segment says whose it is"]
-    return LogFacts(whose, state or HardState(0, 0, 0), last or Position(0, 0), torn, tuple(problems))
+    return LogFacts(whose, state, last, torn, tuple(problems))
 
 
 def read_segment(data: memoryview, *, is_last: bool) -> Segment:
@@ -107,7 +112,7 @@ def read_segment(data: memoryview, *, is_last: bool) -> Segment:
         torn = is_last and bad == len(frames) - 1 and _is_torn(data, frames[bad])
         damage = "" if torn else f"wrong checksum at byte {frames[bad].start}"
         frames = frames[:bad]
-    return Segment(_state(data, frames), _last(data, frames), torn, damage)
+    return Segment(_state(data, frames), _entry(data, frames), _snapshot(data, frames), torn, damage)
 
 
 def _gaps(names: Sequence[str]) -> list[str]:
@@ -187,16 +192,13 @@ def _state(data: memoryview, frames: Sequence[_Frame]) -> HardState | None:
     return HardState(number_in(fields, 1), number_in(fields, 2), number_in(fields, 3)) if fields else None
 
 
-def _last(data: memoryview, frames: Sequence[_Frame]) -> Position | None:
-    """An entry overwrites what was there from its index on, so the last one written is the last there is.
+def _entry(data: memoryview, frames: Sequence[_Frame]) -> Position | None:
+    """An entry overwrites what was there from its index on, so the last one written is the last there is."""
+    found = _newest(data, frames, RecordType.ENTRY)
+    return Position(number_in(found, 2), number_in(found, 3)) if found else None
 
-    Unless a snapshot of the leader came after it, which goes beyond the log (walpb.Snapshot: index, term).
-    """
-    entry, snapshot = (
-        _newest(data, frames, RecordType.ENTRY),
-        _newest(data, frames, RecordType.SNAPSHOT),
-    )
-    found = [Position(number_in(entry, 2), number_in(entry, 3))] if entry else []
-    if snapshot and number_in(snapshot, 1) > 0:
-        found.append(Position(number_in(snapshot, 2), number_in(snapshot, 1)))
-    return max(found, key=lambda one: one.index, default=None)
+
+def _snapshot(data: memoryview, frames: Sequence[_Frame]) -> Position | None:
+    """A snapshot of the leader can go beyond the log; the member's own ones do not (walpb.Snapshot)."""
+    found = _newest(data, frames, RecordType.SNAPSHOT)
+    return Position(number_in(found, 2), number_in(found, 1)) if number_in(found, 1) else None

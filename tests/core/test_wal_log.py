@@ -71,6 +71,16 @@ def test_a_segment_that_was_just_cut_takes_its_last_entry_from_the_one_before() 
     assert read(WHOLE, following) == LogFacts(WHOSE, HardState(2, 7, 3), Position(2, 3), False, ())
 
 
+def test_a_snapshot_in_a_segment_without_entries_does_not_hide_the_entry_before_it() -> None:
+    following, _ = segment([state(3), snapshot(2)], CHAIN)
+    assert read(WHOLE, following).last == Position(2, 3)
+
+
+def test_a_log_that_ends_before_what_was_committed_has_lost_its_end() -> None:
+    written, _ = segment([entry(1), state(5)])
+    assert read(written).problems == ("the log ends at index 1, and 5 was committed",)
+
+
 def test_a_missing_segment_is_named() -> None:
     names = {FIRST: WHOLE, "0000000000000002-0000000000000009.wal": segment([entry(10), state(9)], CHAIN)[0]}
     assert read_log(names, lambda name: memoryview(names[name])).problems == (
