@@ -32,7 +32,6 @@ COMMANDS = {
     "plan": (f"{_CLI}.planfile:command", "Show what apply would do, and write it to a file."),
     "apply": (f"{_CLI}.membership:apply", "Make the membership equal to the inventory."),
     "restart": (f"{_CLI}.service:restart", "Restart members one by one, the leader last."),
-    "upgrade": (f"{_CLI}.service:upgrade", "Restart members one by one, with a command while each is down."),
     "update-urls": (f"{_CLI}.relocation:update_urls", "Give a member other peer or client URLs."),
     "move-data": (
         f"{_CLI}.relocation:move_data",
@@ -46,6 +45,7 @@ COMMANDS = {
     "abort": (f"{_CLI}.abort:command", "End an interrupted operation at a safe state."),
     "resume": (f"{_CLI}.resume:command", "Finish an operation that was interrupted."),
     "recover": (f"{_CLI}.recover:recover", "Bring etcd back when a majority is lost."),
+    "restore": (f"{_CLI}.recover.restore:command", "Plan a new etcd from a snapshot, when no data is left."),
     "lab": (f"{_CLI}.lab:lab", "Labs of real etcd, Patroni and PostgreSQL on this machine."),
 }
 

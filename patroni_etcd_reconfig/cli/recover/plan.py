@@ -23,13 +23,16 @@ from patroni_etcd_reconfig.errors import ExitCode
 
 
 @dataclass(frozen=True)
-class _Planned:
+class Made:
+    """A plan that was made, what stands in its way, and what it was made from."""
+
     plan: RecoveryPlan
     findings: tuple[Finding, ...]
     evidence: Evidence
 
     @property
     def exit_code(self) -> ExitCode:
+        """Return 0 for a plan that can be applied."""
         if not any(node.reachable or node.live for node in self.evidence.nodes):
             return ExitCode.UNREACHABLE
         return ExitCode.BLOCKED if blockers(self.findings) else ExitCode.DONE
@@ -53,13 +56,16 @@ def _leads(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     return tuple(sorted((scope, name) for scope, _, name in pairs))
 
 
+leads_option = click.option(
+    "--lead", "leads", multiple=True, callback=_leads, metavar="SCOPE=NAME", help="Let this node lead."
+)
+
+
 @click.command()
 @click.argument("files", metavar="[EVIDENCE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--lost", multiple=True, metavar="NAME", help="This member's machine or data is gone for good.")
 @click.option("--survivor", default="", metavar="NAME", help="Go on with this member's data.")
-@click.option(
-    "--lead", "leads", multiple=True, callback=_leads, metavar="SCOPE=NAME", help="Let this node lead."
-)
+@leads_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the plan to this file.")
 @format_option
 @click.pass_obj
@@ -79,10 +85,15 @@ def command(
     """
     evidence, disagreements = read_evidence(files) if files else (_collect(app), ())
     plan, findings = plan_recovery(evidence, frozenset(lost), time.time(), Choice(survivor, leads))
-    planned = _Planned(plan, (*disagreements, *_further(evidence, findings), *findings), evidence)
+    planned = Made(plan, (*disagreements, *_further(evidence, findings), *findings), evidence)
     written = output if planned.exit_code is ExitCode.DONE else None
     if written:
         write_json(written, planned.document)
+    return show_plan(app, planned, written)
+
+
+def show_plan(app: App, planned: Made, written: Path | None) -> int:
+    """Print a plan and what to do next; return the exit code. `written`: the file that holds it, if any."""
     _show(app, planned)
     click.echo(f"Next: {_next(app, planned, written)}", err=True)
     return int(planned.exit_code)
@@ -102,7 +113,7 @@ def _further(evidence: Evidence, planned: tuple[Finding, ...]) -> tuple[Finding,
     return tuple(one for one in found if one.code not in own and (one.code, one.subject) not in said)
 
 
-def _show(app: App, planned: _Planned) -> None:
+def _show(app: App, planned: Made) -> None:
     if app.wants_data:
         show_data(app.format, planned.document)
     elif app.format == "tsv":
@@ -111,7 +122,7 @@ def _show(app: App, planned: _Planned) -> None:
         click.echo(plan_page(planned.plan, planned.findings, planned.evidence))
 
 
-def _next(app: App, planned: _Planned, written: Path | None) -> str:
+def _next(app: App, planned: Made, written: Path | None) -> str:
     """Return the one thing to do now."""
     if planned.exit_code is not ExitCode.DONE:
         first = blockers(planned.findings)[0]

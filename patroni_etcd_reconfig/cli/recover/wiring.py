@@ -18,6 +18,7 @@ from patroni_etcd_reconfig.adapters.inventory import NodeConfig
 from patroni_etcd_reconfig.adapters.node_local import make_nodes
 from patroni_etcd_reconfig.adapters.process import accepts
 from patroni_etcd_reconfig.adapters.quarantine import LocalQuarantine
+from patroni_etcd_reconfig.adapters.snapshot_restore import find_tool, restore
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.recover.collect import collector
 from patroni_etcd_reconfig.cli.recover.rebuilding import rebuild
@@ -141,6 +142,7 @@ class RecoveryWiring:
             repair=self._repairing(isolation, journal, reporter).repair if isolation else dict,
             rebuild=partial(rebuild, self.app),
             verify=partial(verify, self.app, self),
+            restore=self._restore,
         ).act
 
     def _fencing(self, reporter: RecoveryReporter) -> Fencing:
@@ -168,7 +170,7 @@ class RecoveryWiring:
             connect=self.app.connector,
             clock=self.clock,
             say=reporter.say,
-            copy=lambda: ", ".join(facts.get("copies", ())),
+            copy=lambda: ", ".join(facts.get("copies", ())) or survivor.snapshot,
             revision_seen=lambda: int(facts.get("revision_seen", 0)),
         )
 
@@ -180,6 +182,14 @@ class RecoveryWiring:
     def _copy_data(self, name: str, label: str) -> Facts:
         copies = back_up(self._config(name), label, self.app.policy.min_free_bytes)
         return {"copies": [one.path for one in copies], "sha256": [one.sha256 for one in copies]}
+
+    def _restore(self) -> Facts:
+        if self.plan.survivor is None:
+            raise ValueError("this plan has no survivor")
+        config = self._config(self.plan.survivor.node)
+        return restore(
+            config, find_tool(find_etcd(config)), self.plan, f"restored.{operation_id_of(self.plan.id)}"
+        )
 
     def _clusters(self, client: EtcdApi) -> tuple[PatroniCluster, ...]:
         return look_at_patroni(client, self.plan.namespace, seconds=LOOK)

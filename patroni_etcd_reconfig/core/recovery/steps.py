@@ -63,6 +63,13 @@ class ForceNewCluster:
 
 
 @dataclass(frozen=True)
+class RestoreSnapshot:
+    """Make a new cluster of one node from a snapshot file, with a new token, and start it in quarantine."""
+
+    node: str
+
+
+@dataclass(frozen=True)
 class RaiseTerm:
     """Start the survivor without the flag, in quarantine, until its raft term is what Patroni has seen."""
 
@@ -111,6 +118,7 @@ RecoveryStep = (
     | BackUpData
     | FenceMembers
     | ForceNewCluster
+    | RestoreSnapshot
     | RaiseTerm
     | RepairKeys
     | OpenToPatroni
@@ -131,24 +139,36 @@ def steps_of(plan: RecoveryPlan) -> tuple[RecoveryStep, ...]:
         return (StartNodes(plan.start), AwaitQuorum(), *end, VerifyRecovery())
     if plan.way is Way.FORCE and plan.survivor is not None:
         return (*_force(plan, plan.survivor, scopes), *end, VerifyRecovery())
+    if plan.way is Way.RESTORE and plan.survivor is not None:
+        return (*_restore(plan, plan.survivor, scopes), *end, VerifyRecovery())
     raise ValueError(f"no steps for a plan with way {plan.way.value}")
 
 
 def _force(plan: RecoveryPlan, survivor: Survivor, scopes: tuple[str, ...]) -> tuple[RecoveryStep, ...]:
     node = survivor.node
     snapshot = (SaveSurvivor(node),) if survivor.running else ()
-    reachable = tuple(fence.node for fence in plan.fence if not fence.lost)
-    fencing = (FenceMembers(reachable),) if reachable else ()
     return (
         *snapshot,
         StopSurvivor(node),
         BackUpData(node),
-        *fencing,
+        *_fencing(plan),
         ForceNewCluster(node),
         RaiseTerm(node, plan.minimum_term),
         *((RepairKeys(scopes),) if scopes else ()),
         OpenToPatroni(node),
     )
+
+
+def _restore(plan: RecoveryPlan, survivor: Survivor, scopes: tuple[str, ...]) -> tuple[RecoveryStep, ...]:
+    """Fencing is the backup, too: the old data of the restored node is set aside with the others'."""
+    node = survivor.node
+    repair = (RepairKeys(scopes),) if scopes else ()
+    return (*_fencing(plan), RestoreSnapshot(node), *repair, OpenToPatroni(node))
+
+
+def _fencing(plan: RecoveryPlan) -> tuple[RecoveryStep, ...]:
+    reachable = tuple(fence.node for fence in plan.fence if not fence.lost)
+    return (FenceMembers(reachable),) if reachable else ()
 
 
 def _rebuild(plan: RecoveryPlan) -> tuple[RecoveryStep, ...]:
@@ -196,6 +216,7 @@ def describe(step: RecoveryStep) -> str:
 
 def _describe_quarantine(
     step: ForceNewCluster
+    | RestoreSnapshot
     | RaiseTerm
     | RepairKeys
     | OpenToPatroni
@@ -206,6 +227,8 @@ def _describe_quarantine(
 ) -> str:
     if isinstance(step, ForceNewCluster):
         return f"start {about} in quarantine, once with --force-new-cluster: it goes on alone"
+    if isinstance(step, RestoreSnapshot):
+        return f"restore the snapshot on {about} as a new cluster with a new token, in quarantine"
     if isinstance(step, RaiseTerm):
         return f"restart {about} in quarantine without the flag until its raft term is {step.minimum} or more"
     if isinstance(step, RepairKeys):

@@ -19,6 +19,7 @@ from patroni_etcd_reconfig.core.recovery.steps import (
     RebuildMembers,
     RecoveryStep,
     RepairKeys,
+    RestoreSnapshot,
     SaveSurvivor,
     StartNodes,
     StopSurvivor,
@@ -43,6 +44,7 @@ class RecoveryActions:
     repair: Callable[[], Facts]
     rebuild: Callable[[tuple[Seat, ...]], Facts]
     verify: Callable[[], Facts]
+    restore: Callable[[], Facts] = dict  # makes the data dir of a snapshot, whole or not at all
 
     def act(self, step: RecoveryStep) -> Facts:
         """Do one step; returns when its goal is reached."""
@@ -56,14 +58,19 @@ class RecoveryActions:
             return self.fencing.back_up(self._survivor)
         if isinstance(step, FenceMembers):
             return self.fencing.fence(step.nodes)
-        if isinstance(step, (ForceNewCluster, RaiseTerm, RepairKeys)):
+        if isinstance(step, (ForceNewCluster, RestoreSnapshot, RaiseTerm, RepairKeys)):
             return self._isolated(step, self._isolation)
         return self._open(step)
 
-    def _isolated(self, step: ForceNewCluster | RaiseTerm | RepairKeys, isolation: Isolation) -> Facts:
+    def _isolated(
+        self, step: ForceNewCluster | RestoreSnapshot | RaiseTerm | RepairKeys, isolation: Isolation
+    ) -> Facts:
         if isinstance(step, ForceNewCluster):
             self.fencing.prove_stopped()
             return isolation.force(given_before=self.journal.record.forced, mark=self._mark)
+        if isinstance(step, RestoreSnapshot):
+            self.fencing.prove_stopped()
+            return {**self.restore(), "term": isolation.ensure().raft_term}
         if isinstance(step, RaiseTerm):
             return isolation.raise_term(step.minimum)
         isolation.ensure()

@@ -86,9 +86,13 @@ class Fencing:
 
     def prove_stopped(self) -> None:
         """Raise RecoveryBlockedError unless every other member is down as far as can be told (law 8)."""
-        here = [fence.node for fence in self.plan.fence if not fence.lost]
+        survivor = self.plan.survivor.node if self.plan.survivor else ""
+        others = [
+            fence for fence in self.plan.fence if fence.node != survivor
+        ]  # a restore fences its own, too
+        here = [fence.node for fence in others if not fence.lost]
         self._on_all({name: partial(self._must_be_down, name) for name in here})
-        urls = {url: fence.node for fence in self.plan.fence for url in self._urls(fence)}
+        urls = {url: fence.node for fence in others for url in self._urls(fence)}
         for url in self._answering(urls):
             raise RecoveryBlockedError(
                 f"{urls[url]}: something answers at {url}: this member is not stopped",

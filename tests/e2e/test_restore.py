@@ -1,0 +1,69 @@
+"""A snapshot that is older than a failover, restored under real Patroni and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from patroni_etcd_reconfig.lab import drill, faults
+from patroni_etcd_reconfig.lab.down import down
+from patroni_etcd_reconfig.lab.lab import Lab
+from patroni_etcd_reconfig.lab.layout import NODES
+from patroni_etcd_reconfig.lab.marker import load_secrets
+from patroni_etcd_reconfig.lab.up import up
+from patroni_etcd_reconfig.lab.writer import connect
+from tests.integration.etcd_servers import wait_until
+from tests.integration.tool import Outcome, Tool
+from tests.nets import free_net
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    arrived = up(tmp_path / "lab", free_net(), say=lambda _: None).lab
+    yield arrived
+    down(arrived, say=lambda _: None)
+
+
+def test_a_snapshot_older_than_a_failover_does_not_bring_the_old_leader_back(lab: Lab) -> None:
+    tool, snapshot = Tool(lab.layout), lab.layout.root / "snapshot.db"
+    first = drill.leader_host(lab)
+    with connect(lab.layout.address(first), load_secrets(lab.layout)) as connection:
+        connection.execute("CREATE TABLE drill_rows (id bigint PRIMARY KEY)")
+    assert tool.run("snapshot", "-o", str(snapshot)).code == 0
+    last, other = fail_over(lab, first)
+    drill.commit_rows(lab, last, other)
+    for i in NODES:
+        faults.lose_etcd(lab, i)
+    faults.power_on(lab, first)  # its etcd has no data: only the snapshot says who led
+    done = restore(tool, snapshot, first)
+    assert done.code == 0, done.err
+    outcome = drill.judge(lab, "restore", 0.0, done.json)
+    assert outcome.lost_rows == 0
+    assert outcome.good
+    assert outcome.leader in (f"pg{last}", f"pg{other}")
+    assert len(tool.members()) == len(NODES)
+
+
+def fail_over(lab: Lab, first: int) -> tuple[int, int]:
+    """Cut the leader's power; return who leads then, and the third."""
+    faults.power_off(lab, first)
+    wait_until(lambda: drill.leader_host(lab) != first, 90, "another PostgreSQL leader")
+    last = drill.leader_host(lab)
+    return last, next(i for i in NODES if i not in (first, last))
+
+
+def restore(tool: Tool, snapshot: Path, on: int) -> Outcome:
+    path = tool.layout.root / "plan.json"
+    words = ("--node", f"n{on}", "-o", str(path), "-f", "json")
+
+    def planned() -> bool:
+        return tool.run("restore", str(snapshot), *words).code == 0
+
+    wait_until(planned, 90, "a plan that nothing stands in the way of")
+    plan_id = json.loads(path.read_text())["plan"]["id"]
+    return tool.run("recover", "apply", str(path), "--confirm", plan_id, "-f", "json", seconds=240)
