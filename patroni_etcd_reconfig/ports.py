@@ -215,6 +215,12 @@ class NodeControl(Protocol):
     def start(self) -> None:
         """Start the service; does not wait until etcd answers."""
 
+    def run_command(self, line: str, timeout: float) -> None:
+        """Run an operator's command with the node's placeholders filled in, without a shell.
+
+        NodeControlError when it fails or takes longer than `timeout` seconds, with its last lines.
+        """
+
     def at(self, data_dir: str, other: str) -> NodeControl:
         """Return the same node with its data in `data_dir`; its configuration may still name the other."""
 

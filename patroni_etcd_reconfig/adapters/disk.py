@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,3 +57,11 @@ def size_of(directory: Path) -> int:
             with suppress(OSError):  # etcd deletes old files at any time
                 total += Path(parent, name).lstat().st_size
     return total
+
+
+def make_like(path: Path, model: os.stat_result) -> None:
+    """Make a directory with the mode and owner of another."""
+    path.mkdir(mode=0o700)
+    path.chmod(stat.S_IMODE(model.st_mode))
+    if (model.st_uid, model.st_gid) != (os.geteuid(), os.getegid()):
+        os.chown(path, model.st_uid, model.st_gid)

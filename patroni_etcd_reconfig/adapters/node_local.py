@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,9 +12,10 @@ from pathlib import Path
 from patroni_etcd_reconfig.adapters.commands import Outcome, run, split_command
 from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
 from patroni_etcd_reconfig.adapters.data_tree import LocalTree
-from patroni_etcd_reconfig.adapters.disk import database_bytes, free_bytes, is_mount, size_of
+from patroni_etcd_reconfig.adapters.disk import database_bytes, free_bytes, is_mount, make_like, size_of
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings, set_settings
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
+from patroni_etcd_reconfig.adapters.inventory_checks import PLACEHOLDERS
 from patroni_etcd_reconfig.adapters.set_aside import set_aside_beside
 from patroni_etcd_reconfig.core.model import DataDir, NodeView
 from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
@@ -236,10 +236,19 @@ class LocalNode:
             raise self._failed(problem, "correct commands.is_active in the inventory; then resume")
         return active
 
+    def run_command(self, line: str, timeout: float) -> None:
+        """Run an operator's command with the node's placeholders filled in."""
+        outcome = run(split_command(line, self._values()), timeout)
+        if outcome.code != 0 or outcome.trouble:
+            raise self._failed(
+                f"the command: {outcome.describe()}", "correct it; then: patronictl-etcd resume"
+            )
+
     def _run(self, command: str, timeout: float | None = None) -> Outcome:
-        config = self.config
-        values = {name: getattr(config, name) for name in ("name", "config_file", "data_dir", "host")}
-        return run(split_command(config.commands[command], values), timeout or self.timeout)
+        return run(split_command(self.config.commands[command], self._values()), timeout or self.timeout)
+
+    def _values(self) -> dict[str, str]:
+        return {name: getattr(self.config, name) for name in PLACEHOLDERS}
 
     def _check_move(self, source: Path, target: Path) -> None:
         if is_mount(source):
@@ -255,7 +264,7 @@ class LocalNode:
         try:
             owner = source.stat()
             source.rename(target)
-            _make_like(source, owner)
+            make_like(source, owner)
             fsync_dir(target.parent)
         except OSError as error:
             remedy = f"correct the rights of {source.parent}; then resume"
@@ -281,13 +290,6 @@ def _is_there(path: Path) -> bool:
 def _holds(path: Path) -> bool:
     """An empty directory is as good as none."""
     return _is_there(path) and not (path.is_dir() and not any(path.iterdir()))
-
-
-def _make_like(path: Path, model: os.stat_result) -> None:
-    path.mkdir(mode=0o700)
-    path.chmod(stat.S_IMODE(model.st_mode))
-    if (model.st_uid, model.st_gid) != (os.geteuid(), os.getegid()):
-        os.chown(path, model.st_uid, model.st_gid)
 
 
 def _words(error: OSError) -> str:

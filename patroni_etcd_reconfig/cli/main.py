@@ -32,6 +32,7 @@ COMMANDS = {
     "plan": (f"{_CLI}.planfile:command", "Show what apply would do, and write it to a file."),
     "apply": (f"{_CLI}.membership:apply", "Make the membership equal to the inventory."),
     "restart": (f"{_CLI}.service:restart", "Restart members one by one, the leader last."),
+    "upgrade": (f"{_CLI}.service:upgrade", "Restart members one by one, with a command while each is down."),
     "update-urls": (f"{_CLI}.relocation:update_urls", "Give a member other peer or client URLs."),
     "move-data": (
         f"{_CLI}.relocation:move_data",

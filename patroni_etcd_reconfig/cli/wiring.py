@@ -27,6 +27,7 @@ from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.sentinel import Sentinel
 from patroni_etcd_reconfig.engine.shield import Shielding
 from patroni_etcd_reconfig.engine.unfinished import prune_copies
+from patroni_etcd_reconfig.engine.upgrading import Upgrading
 from patroni_etcd_reconfig.engine.verification import Verification
 from patroni_etcd_reconfig.engine.world import RealWorld, World
 from patroni_etcd_reconfig.errors import ReconfigError
@@ -43,6 +44,7 @@ class Wiring:
         self.observer: Observer = app.observer(self.nodes)
         self._lock: Lock | None = None
         self._tell: Callable[[str], None] = lambda _: None
+        self._say: Callable[[str], None] = lambda _: None
         self.roster = Roster(app.connector, LOOK_DEADLINE)
         self.mirror = Mirror(self.roster)
 
@@ -82,6 +84,7 @@ class Wiring:
         """Return the operation, ready to run."""
         self._lock = Lock(self.roster.voters, self.app.policy.lock_ttl, self.clock)
         self._tell = reporter.progress
+        self._say = reporter.say
         return Operation(
             operation_id=operation_id,
             change=change,
@@ -165,6 +168,7 @@ class Wiring:
             relocating=Relocating(
                 self.roster, self.nodes, returning, operation_id, policy.step_timeout, self._still_ours
             ),
+            upgrading=Upgrading(self.roster, self.nodes, returning, self._etcd, self._say),
             moving=Moving(
                 self.roster,
                 self.nodes,
@@ -173,6 +177,7 @@ class Wiring:
                 clock,
                 operation_id,
                 self._etcd,
+                self._say,
                 self._tell,
                 self._still_ours,
             ),

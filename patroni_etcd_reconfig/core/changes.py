@@ -78,11 +78,12 @@ class Reshape:
     restarts: tuple[MemberRef, ...] = ()  # of the others: to be restarted with the data they have
     stepping_down: MemberRef | None = None  # of the others: must not lead
     successor: Seat | None = None  # who should lead instead; None = the most caught-up voter
-    spare: Seat | None = (
-        None  # filled before any healthy victim goes; a joiner's seat, or free again at the end
-    )
+    # filled before any healthy victim goes; a joiner's seat, or free again at the end
+    spare: Seat | None = None
     shield: bool = False  # turn failsafe_mode on where it is off, for the time of the operation
     relocations: tuple[Relocation, ...] = ()  # of the others: to be elsewhere, as the members they are
+    command: str = ""  # run on the node of each of the restarts while it is down; empty = none
+    to_version: str = ""  # that the command brings; empty = not told
     taken_back: tuple[Relocation, ...] = ()  # moves of data that are given up before the old was set aside
 
     @property
@@ -207,6 +208,11 @@ def restart_of(etcd: EtcdView, names: tuple[str, ...]) -> Reshape:
     return replace(everyone, restarts=_refs(etcd, names) if names else everyone.others)
 
 
+def upgrade_of(etcd: EtcdView, names: tuple[str, ...], command: str, to_version: str = "") -> Reshape:
+    """Return the rolling restart of the named members, or of all, with a command while each is down."""
+    return replace(restart_of(etcd, names), verb="upgrade", command=command, to_version=to_version)
+
+
 def leader_move(etcd: EtcdView, name: str | None) -> Reshape:
     """Return the move of leadership off the leader of now, to the named voter or to the best one.
 
@@ -258,10 +264,17 @@ def abort_of(etcd: EtcdView, begun: Reshape, steps: frozenset[str] = frozenset()
     seated = [(view, _seat_in(begun, view)) for view in etcd.learners if view.id not in before]
     half = [MemberRef(view.id, seat.name, view.member.peer_urls) for view, seat in seated if seat]
     change = _reshape("abort", etcd, tuple(half), ())
+    stopped = {"RestartMember", "UpgradeMember"} & steps
+    down = tuple(ref for ref in begun.restarts if stopped and _is_down(etcd, ref))
     moves = tuple(to for to in begun.relocations if to.target) if "StopMember" in steps else ()
     halfway = steps & {"UpdatePeerUrls", "ReaddressMember"}
     urls = tuple(to.undone() for to in begun.relocations if not to.target) if halfway else ()
-    return replace(change, relocations=urls, taken_back=moves)
+    return replace(change, relocations=urls, taken_back=moves, restarts=down)
+
+
+def _is_down(etcd: EtcdView, ref: MemberRef) -> bool:
+    view = etcd.by_id(ref.id)
+    return view is not None and view.status is None
 
 
 def _seat_in(change: Reshape, view: MemberView) -> Seat | None:

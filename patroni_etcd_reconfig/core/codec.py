@@ -41,6 +41,8 @@ def encode_change(change: Change) -> dict[str, Any]:
         "stepping_down": _encode_ref(asdict(change.stepping_down)) if change.stepping_down else None,
         "successor": _encode_ref(asdict(change.successor)) if change.successor else None,
         "relocations": [_encode_ref(asdict(relocation)) for relocation in change.relocations],
+        "command": change.command,
+        "to_version": change.to_version,
         "taken_back": [_encode_ref(asdict(relocation)) for relocation in change.taken_back],
     }
 
@@ -60,6 +62,8 @@ def decode_change(data: Mapping[str, Any]) -> Change:
         spare=_seat(data["spare"]) if data.get("spare") else None,
         shield=bool(data.get("shield")),
         relocations=tuple(_relocation(item) for item in data.get("relocations", ())),
+        command=str(data.get("command", "")),
+        to_version=str(data.get("to_version", "")),
         taken_back=tuple(_relocation(item) for item in data.get("taken_back", ())),
     )
 

@@ -78,6 +78,7 @@ ACCEPTABLE = frozenset(
         "PATRONI_PAUSED",
         "RAFT_LAG",
         "TOO_FEW_VOTERS",
+        "UPGRADE_PATH",
         "VERSION_SKEW",
         "WRITE_GAP_BUDGET",
     }

@@ -29,6 +29,7 @@ from patroni_etcd_reconfig.core.steps import (
     Step,
     StopMember,
     UpdatePeerUrls,
+    UpgradeMember,
     subject,
     touches_etcd,
     worst_write_gap,
@@ -130,11 +131,14 @@ def check_alarms(etcd: EtcdView) -> Iterator[Finding]:
             )
 
 
+DOWN_FOR_A_WHILE = (RestartMember, UpgradeMember, UpdatePeerUrls, ReaddressMember, StopMember)
+
+
 def _check_effect(seen: Observation, step: Step) -> Iterator[Finding]:
     """What the step itself must find: laws 2 and 3, and a learner that may be promoted."""
     if isinstance(step, RemoveMember):
         yield from _check_removal(seen.etcd, step.member)
-    elif isinstance(step, (RestartMember, UpdatePeerUrls, ReaddressMember, StopMember)):
+    elif isinstance(step, DOWN_FOR_A_WHILE):
         yield from _check_restart(seen.etcd, step.member)
     elif isinstance(step, PromoteLearner):
         view = seen.etcd.by_peer_urls(step.seat.peer_urls)
@@ -191,7 +195,15 @@ def _check_leader(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
         )
 
 
-ON_A_NODE = (RestartMember, UpdatePeerUrls, ReaddressMember, SetDataAside, AddLearner, StartMember)
+ON_A_NODE = (
+    RestartMember,
+    UpgradeMember,
+    UpdatePeerUrls,
+    ReaddressMember,
+    SetDataAside,
+    AddLearner,
+    StartMember,
+)
 
 
 def _check_node(seen: Observation, step: Step, change: Change) -> Iterator[Finding]:

@@ -72,8 +72,11 @@ def parse_version(text: str) -> Version | None:
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
-def check_hazards(etcd: EtcdView) -> Iterator[Finding]:
-    """Report each known hazard once, with the members that run an affected version."""
+def check_hazards(etcd: EtcdView, *, upgrading: bool = False) -> Iterator[Finding]:
+    """Report each known hazard once, with the members that run an affected version.
+
+    None stops an upgrade, which is the remedy.
+    """
     for hazard in HAZARDS:
         names = [
             f"{view.member.name} ({view.status.version})"
@@ -82,7 +85,9 @@ def check_hazards(etcd: EtcdView) -> Iterator[Finding]:
         ]
         if names:
             detail = f"{', '.join(names)}: {hazard.detail} ({hazard.issue})"
-            yield Finding(hazard.code, hazard.severity, "etcd", detail, hazard.remedy)
+            eased = upgrading and hazard.severity is Severity.BLOCKER
+            severity = Severity.WARNING if eased else hazard.severity
+            yield Finding(hazard.code, severity, "etcd", detail, hazard.remedy)
 
 
 def _affects(hazard: Hazard, text: str) -> bool:

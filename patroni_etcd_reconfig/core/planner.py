@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from patroni_etcd_reconfig.core.changes import Change, Seat, reference
+from patroni_etcd_reconfig.core.changes import Change, MemberRef, Seat, reference
 from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, NodeView, Observation
 from patroni_etcd_reconfig.core.quorum import survives_without
 from patroni_etcd_reconfig.core.relocating import hand_over, relocate, take_back
@@ -28,6 +28,7 @@ from patroni_etcd_reconfig.core.steps import (
     StartMember,
     Step,
     TransferLeadership,
+    UpgradeMember,
     Verify,
 )
 
@@ -241,10 +242,18 @@ def _free_spare(seen: Observation, change: Change) -> Step | None:
 def _restart(seen: Observation, change: Change) -> Step | None:
     """Followers first, the leader last: its leadership was moved before it is stopped."""
     left = [ref for ref in change.restarts if ref.id not in seen.progress.restarted]
+    left = [ref for ref in left if not _is_at_version(seen.etcd, ref, change.to_version)]
     left.sort(key=lambda ref: ref.id == seen.etcd.leader_id)
     if not left:
         return None
-    return hand_over(seen.etcd, left[0]) or RestartMember(left[0])
+    further = UpgradeMember(left[0], change.command, change.to_version)
+    return hand_over(seen.etcd, left[0]) or (further if change.command else RestartMember(left[0]))
+
+
+def _is_at_version(etcd: EtcdView, ref: MemberRef, version: str) -> bool:
+    """A member that runs the wanted version needs no upgrade; where none is told, none is known to."""
+    view = etcd.by_id(ref.id)
+    return bool(version) and view is not None and view.status is not None and view.status.version == version
 
 
 def _step_down(etcd: EtcdView, change: Change) -> Step | None:

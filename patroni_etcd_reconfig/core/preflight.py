@@ -12,7 +12,7 @@ from patroni_etcd_reconfig.core.gates import (
     check_calm,
     check_quorum,
 )
-from patroni_etcd_reconfig.core.hazards import check_hazards, parse_version
+from patroni_etcd_reconfig.core.hazards import check_hazards
 from patroni_etcd_reconfig.core.model import EtcdView, Health, Observation, format_id
 from patroni_etcd_reconfig.core.move_checks import check_moves, problem_of
 from patroni_etcd_reconfig.core.node_checks import check_departing, check_node, disk_space, largest_db
@@ -27,6 +27,7 @@ from patroni_etcd_reconfig.core.relocation_checks import (
     check_learners,
 )
 from patroni_etcd_reconfig.core.steps import worst_write_gap
+from patroni_etcd_reconfig.core.upgrade_checks import check_upgrade, check_versions
 from patroni_etcd_reconfig.core.zombies import check_set_aside, check_zombies
 
 # etcd's default --quota-backend-bytes when a member doesn't say (server/storage/quota.go, DefaultQuotaBytes).
@@ -36,7 +37,7 @@ QUOTA_WARNING, QUOTA_BLOCKER = 0.80, 0.95
 
 def examine(seen: Observation, change: Change, policy: Policy) -> tuple[Finding, ...]:
     """Return all findings for a change that has not begun; blockers first."""
-    findings = (*_state(seen, policy), *_prospects(seen, change, policy))
+    findings = (*_state(seen, policy, upgrading=bool(change.command)), *_prospects(seen, change, policy))
     return _sorted(accepted(_shielded(findings, seen, change), policy.accept))
 
 
@@ -68,7 +69,7 @@ def _sorted(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity.value)))
 
 
-def _state(seen: Observation, policy: Policy) -> Iterator[Finding]:
+def _state(seen: Observation, policy: Policy, *, upgrading: bool = False) -> Iterator[Finding]:
     yield from check_quorum(seen.etcd)
     yield from check_alarms(seen.etcd)
     yield from check_zombies(seen)
@@ -78,8 +79,8 @@ def _state(seen: Observation, policy: Policy) -> Iterator[Finding]:
     yield from _check_connections(seen.etcd)
     yield from _check_size(seen.etcd)
     yield from _check_lag(seen.etcd, policy)
-    yield from _check_versions(seen.etcd)
-    yield from check_hazards(seen.etcd)
+    yield from check_versions(seen.etcd, upgrading=upgrading)
+    yield from check_hazards(seen.etcd, upgrading=upgrading)
     yield from _check_quota(seen.etcd)
     yield from _check_patroni(seen, policy)
     yield from check_hosts(seen.etcd, seen)
@@ -100,6 +101,7 @@ def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Fi
     for victim in change.victims:
         yield from check_departing(seen, victim, change)
     yield from _check_relocations(seen, change, policy)
+    yield from check_upgrade(seen.etcd, change)
     yield from _check_snapshot_space(seen, policy)
 
 
@@ -214,16 +216,6 @@ def _check_lag(etcd: EtcdView, policy: Policy) -> Iterator[Finding]:
                 "wait until it has caught up; look at its disk and network",
                 transient=True,
             )
-
-
-def _check_versions(etcd: EtcdView) -> Iterator[Finding]:
-    versions = {view.member.name: view.status.version for view in etcd.members if view.status}
-    minors = {(parse_version(text) or (0, 0, 0))[:2] for text in versions.values()}
-    if len(minors) > 1:
-        seen = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-        yield blocker(
-            "VERSION_SKEW", "etcd", f"different minor versions: {seen}", "finish the upgrade of all members"
-        )
 
 
 def _check_quota(etcd: EtcdView) -> Iterator[Finding]:

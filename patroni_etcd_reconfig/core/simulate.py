@@ -37,6 +37,7 @@ from patroni_etcd_reconfig.core.steps import (
     StopMember,
     TransferLeadership,
     UpdatePeerUrls,
+    UpgradeMember,
     Verify,
 )
 
@@ -53,6 +54,8 @@ def apply_step(seen: Observation, step: Step) -> Observation:
         return replace(seen, etcd=replace(seen.etcd, leader_id=target.id if target else None))
     if isinstance(step, MOVING):
         return _move(seen, step)
+    if isinstance(step, UpgradeMember):
+        return _upgraded(seen, step)
     if isinstance(step, RestartMember):
         after = _up(seen, step.member.name, step.member.id)
         return _restarted(after, step.member.id)
@@ -133,6 +136,14 @@ def best_transferee(etcd: EtcdView, source: int | None) -> MemberView | None:
 
 def _applied(view: MemberView) -> int:
     return view.status.raft_applied_index if view.status else 0
+
+
+def _upgraded(seen: Observation, step: UpgradeMember) -> Observation:
+    after = _up(seen, step.member.name, step.member.id)
+    view = after.etcd.by_id(step.member.id)
+    if view and view.status and step.to_version:
+        after = _with_view(after, view.id, status=replace(view.status, version=step.to_version))
+    return _restarted(after, step.member.id)
 
 
 def _restarted(seen: Observation, member_id: int) -> Observation:

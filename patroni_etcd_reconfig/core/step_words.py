@@ -24,6 +24,7 @@ from patroni_etcd_reconfig.core.steps import (
     StopMember,
     TransferLeadership,
     UpdatePeerUrls,
+    UpgradeMember,
     Verify,
     scopes_of,
 )
@@ -44,7 +45,7 @@ def describe(step: Step) -> str:
         return f"move leadership off {step.source.name}{to}"
     if isinstance(step, MOVING):
         return _describe_move(step)
-    if isinstance(step, (RestartMember, UpdatePeerUrls, ReaddressMember)):
+    if isinstance(step, (RestartMember, UpgradeMember, UpdatePeerUrls, ReaddressMember)):
         return _describe_staying(step)
     if isinstance(step, RemoveMember):
         return f"remove {step.member.name} ({step.member.id:x})"
@@ -55,9 +56,11 @@ def describe(step: Step) -> str:
     return _describe_joining(step)
 
 
-def _describe_staying(step: RestartMember | UpdatePeerUrls | ReaddressMember) -> str:
+def _describe_staying(step: RestartMember | UpgradeMember | UpdatePeerUrls | ReaddressMember) -> str:
     if isinstance(step, RestartMember):
         return f"restart {step.member.name}"
+    if isinstance(step, UpgradeMember):
+        return f"upgrade {step.member.name}" + (f" to {step.to_version}" if step.to_version else "")
     if isinstance(step, UpdatePeerUrls):
         return f"update the peer URL of {step.member.name} to {', '.join(step.peer_urls)}"
     if isinstance(step, ReaddressMember):

@@ -59,6 +59,18 @@ class RestartMember:
 
 
 @dataclass(frozen=True)
+class UpgradeMember:
+    """Stop a member, run the operator's command on its node, start it, and check the version it has then.
+
+    `to_version` is empty where it was not told. The command may run twice, when the tool dies in the middle.
+    """
+
+    member: MemberRef
+    command: str
+    to_version: str = ""
+
+
+@dataclass(frozen=True)
 class UpdatePeerUrls:
     """Tell etcd a member's new peer URLs, by id; the member itself learns of them at its next start."""
 
@@ -165,6 +177,7 @@ Step = (
     | AwaitSettled
     | TransferLeadership
     | RestartMember
+    | UpgradeMember
     | UpdatePeerUrls
     | ReaddressMember
     | StopMember
@@ -200,7 +213,7 @@ def subject(step: Step) -> str:
         return step.through.name
     if isinstance(step, TransferLeadership):
         return step.source.name
-    if isinstance(step, (RemoveMember, RestartMember, UpdatePeerUrls, ReaddressMember)):
+    if isinstance(step, (RemoveMember, RestartMember, UpgradeMember, UpdatePeerUrls, ReaddressMember)):
         return step.member.name
     if isinstance(step, MOVING):
         return step.member.name
@@ -211,6 +224,7 @@ def subject(step: Step) -> str:
 FELT = (
     TransferLeadership,
     RestartMember,
+    UpgradeMember,
     UpdatePeerUrls,
     ReaddressMember,
     StartMember,

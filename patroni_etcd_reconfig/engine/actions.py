@@ -35,6 +35,7 @@ from patroni_etcd_reconfig.core.steps import (
     Step,
     TransferLeadership,
     UpdatePeerUrls,
+    UpgradeMember,
     Verify,
 )
 from patroni_etcd_reconfig.engine.joining import Joining
@@ -45,6 +46,7 @@ from patroni_etcd_reconfig.engine.returning import HEALTH_INTERVAL
 from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
 from patroni_etcd_reconfig.engine.shield import Shielding
 from patroni_etcd_reconfig.engine.snapshot import save_snapshot
+from patroni_etcd_reconfig.engine.upgrading import Upgrading
 from patroni_etcd_reconfig.engine.verification import Verification, same_hashes
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import (
@@ -75,6 +77,7 @@ class Actions:
     shielding: Shielding
     relocating: Relocating
     moving: Moving
+    upgrading: Upgrading
     still_ours: Callable[[], None] = lambda: None  # raises LockedError when the lock may be lost
 
     def act(self, step: Step, seen: Observation) -> Facts:
@@ -93,6 +96,8 @@ class Actions:
             return self.moving.act(step)
         if isinstance(step, RestartMember):
             return self.relocating.returning.restart(step.member)
+        if isinstance(step, UpgradeMember):
+            return self.upgrading.upgrade(step)
         if isinstance(step, UpdatePeerUrls):
             return self.relocating.update(step)
         if isinstance(step, ReaddressMember):

@@ -37,7 +37,7 @@ MIB = 1024 * 1024
 
 @dataclass
 class Moving:
-    """Does the steps of `move-data`. `say` takes a line of progress."""
+    """Does the steps of `move-data`. `say` takes a line of news, `tell` one of how far a copy has come."""
 
     roster: Roster
     nodes: Mapping[str, NodeControl]
@@ -47,6 +47,7 @@ class Moving:
     operation_id: str
     observe_etcd: Callable[[], EtcdView]
     say: Callable[[str], object] = str
+    tell: Callable[[str], object] = str
     still_ours: Callable[[], None] = lambda: None  # raises LockedError when the lock may be lost
 
     def act(self, step: StopMember | CopyData | FenceOldData | StartMoved | DiscardCopy) -> Facts:
@@ -96,7 +97,7 @@ class Moving:
         target.discard(self.operation_id)
         size = sum(entry.size for entry in entries)
         self._check_room(node, size)
-        progress = _Progress(size, self.clock, self.say)
+        progress = _Progress(size, self.clock, self.tell)
         for entry in entries:
             self._copy_entry(source, target, entry, progress)
         if source.entries() != entries:

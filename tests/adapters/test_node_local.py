@@ -523,3 +523,14 @@ def test_what_this_version_can_not_control_is_refused_all_at_once(config: NodeCo
         "etcd.members.n3",
     ]
     assert caught.value.hint == "use via: local with manager: command"
+
+
+def test_an_operators_command_gets_the_nodes_values_and_its_failure_is_told(config: NodeConfig) -> None:
+    told = Path(config.data_dir).parent / "told"
+    node = LocalNode(config)
+    node.run_command(f"sh -c 'echo \"$0\" > {told}' {{name}}", 10.0)
+    assert told.read_text() == f"{config.name}\n"
+    with pytest.raises(NodeControlError, match="exit code 3: no room"):
+        node.run_command("sh -c 'echo no room; exit 3'", 10.0)
+    with pytest.raises(NodeControlError, match=r"did not end within 0\.1 s"):
+        node.run_command("sleep 5", 0.1)

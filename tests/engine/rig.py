@@ -26,6 +26,7 @@ from patroni_etcd_reconfig.engine.relocating import Relocating
 from patroni_etcd_reconfig.engine.returning import Returning
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.shield import Shielding
+from patroni_etcd_reconfig.engine.upgrading import Upgrading
 from patroni_etcd_reconfig.engine.verification import Verification
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import NodeControlError
@@ -57,8 +58,16 @@ class FakeNode:
     stops: int = 0
     written: dict[str, str] = field(default_factory=dict)
     aside: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    version: str = "3.4.23"
     modified: int = 1  # when its etcd wrote last
     staged: dict[str, bytes] = field(default_factory=dict)
+
+    def run_command(self, line: str, timeout: float) -> None:
+        self.commands.append(line)
+        if line.startswith("fail"):
+            raise NodeControlError(f"{self.name}: the command: exit code 1")
+        self.version = line.removeprefix("install ")
 
     def at(self, data_dir: str, other: str) -> FakeNode:
         return self
@@ -112,7 +121,9 @@ class FakeNode:
             return self.etcd.start(self.name, lag=self.lag)
         written = self.written.get("advertise-client-urls", "")
         urls = tuple(written.split(",")) if written else member.client_urls
-        return self.etcd.restart(member.id, self.name, urls, lag=self.lag)
+        process = self.etcd.restart(member.id, self.name, urls, lag=self.lag)
+        process.version = self.version
+        return process
 
     def set_data_aside(self, label: str) -> tuple[str, ...]:
         self.aside.append(label)
@@ -201,6 +212,7 @@ class Rig:
             joining=self.joining,
             shielding=self.shielding,
             relocating=Relocating(self.roster, self.nodes, returning, OPERATION, self.policy.step_timeout),
+            upgrading=Upgrading(self.roster, self.nodes, returning, self.look, self.said.append),
             moving=Moving(
                 self.roster,
                 self.nodes,

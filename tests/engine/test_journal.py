@@ -16,6 +16,7 @@ from patroni_etcd_reconfig.core.changes import (
     move_of,
     relocation_of,
     restart_of,
+    upgrade_of,
 )
 from patroni_etcd_reconfig.core.codec import (
     STEP_TYPES,
@@ -52,9 +53,10 @@ def test_every_step_and_change_survives_the_journal() -> None:
     data = move_of(cluster, "b", Seat("d", ("http://d:2380",)), ("http://d:2379",), **place)
     given_up = abort_of(cluster, data, frozenset({"StopMember"}))
     copied = replace(seen(cluster).nodes["b"], name="d", service_active=False)
-    states = [(seen(cluster), change) for change in (restart, move, urls, data)]
+    upgrade = upgrade_of(cluster, (), "apt-get install -y etcd-server", "3.5.30")
+    states = [(seen(cluster), change) for change in (restart, move, urls, data, upgrade)]
     states += [(seen(cluster, nodes={**seen(cluster).nodes, "d": copied}), given_up)]
-    changes = (restart, move, urls, data, given_up)
+    changes = (restart, move, urls, data, given_up, upgrade)
     steps = [*STEPS, *(step for state, change in states for step in make_plan(state, change).steps)]
     steps += make_plan(seen(cluster, off), shielded).steps
     assert {type(step).__name__ for step in steps} == set(STEP_TYPES)

@@ -55,7 +55,8 @@ MOVE_DATA = Scenario(
         "StartMoved": "start n1 on",
     },
 )
-SCENARIOS = (UPDATE_URLS, REPLACE_URLS, REPLACE_ELSEWHERE, CYCLE_WITH_SPARE, SHIELD, MOVE_DATA)
+UPGRADE = Scenario(("upgrade", "--command", "true"), {"UpgradeMember": "upgrade n"})
+SCENARIOS = (UPDATE_URLS, REPLACE_URLS, REPLACE_ELSEWHERE, CYCLE_WITH_SPARE, SHIELD, MOVE_DATA, UPGRADE)
 
 
 def kill_at(tool: Tool, words: Sequence[str], line: str, suffix: str) -> None:

@@ -1,0 +1,64 @@
+"""How a member gets another version: stopped, the operator's command, started, and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from patroni_etcd_reconfig.core.changes import MemberRef
+from patroni_etcd_reconfig.core.model import EtcdView, MemberView, format_id
+from patroni_etcd_reconfig.core.steps import UpgradeMember
+from patroni_etcd_reconfig.core.upgrade_checks import wrong_version
+from patroni_etcd_reconfig.engine.returning import Returning
+from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
+from patroni_etcd_reconfig.engine.world import Facts
+from patroni_etcd_reconfig.errors import StepFailedError
+from patroni_etcd_reconfig.ports import NodeControl
+
+COMMAND_TIMEOUT = 900.0  # seconds; a package upgrade may download, and wait for another one's lock
+
+
+@dataclass
+class Upgrading:
+    """Upgrades one member. `say` takes a line of progress."""
+
+    roster: Roster
+    nodes: Mapping[str, NodeControl]
+    returning: Returning
+    observe_etcd: Callable[[], EtcdView]
+    say: Callable[[str], object] = str
+
+    def upgrade(self, step: UpgradeMember) -> Facts:
+        """Return once the member is back with a version that may run here."""
+        member, node = step.member, self.nodes[step.member.name]
+        must_be(member, listed(self.roster)[member.id])
+        view = self.observe_etcd().by_id(member.id)
+        before = view.status.version if view and view.status else ""
+        node.stop()
+        self._run(node, step.command)
+        node.start()
+        self.returning.await_back(
+            member,
+            "look at its etcd log; to go back, put the former version there and start it",
+            lambda view: self._fits(view, member, before, step.to_version),
+        )
+        return {"restarted": format_id(member.id)}
+
+    def _run(self, node: NodeControl, command: str) -> None:
+        """A command that fails leaves the member running with what is there, if that can be started."""
+        try:
+            node.run_command(command, COMMAND_TIMEOUT)
+        except BaseException:
+            self.say(f"the command on {node.name} did not end well: starting it with what is there")
+            node.start()
+            raise
+
+    def _fits(self, view: MemberView, member: MemberRef, before: str, wanted: str) -> bool:
+        problem = wrong_version(self.observe_etcd(), view.id, before, wanted)
+        if problem:
+            raise StepFailedError(
+                f"{member.name} is back, but {problem}",
+                hint="correct the command or put the right version there; then: patronictl-etcd resume",
+                code="WRONG_VERSION",
+            )
+        return True
