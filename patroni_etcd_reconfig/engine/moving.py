@@ -167,6 +167,7 @@ class Moving:
         moved = set(step.seat.peer_urls) != set(member.peer_urls)
         self.returning.await_back(
             replace(member, name=step.seat.name),
+            node,
             "look at its etcd log, and whether its command line or environment has settings that win over "
             "its configuration file",
             partial(is_at, seat=step.seat, client_urls=step.client_urls),

@@ -64,7 +64,7 @@ class Relocating:
         # Connections of before hide for a moment that nobody reaches a new peer URL.
         hold = HEALTH_INTERVAL if _moves(step) else 0.0
         there = partial(is_at, seat=step.seat, client_urls=step.client_urls)
-        self.returning.await_back(member, advice, there, hold)
+        self.returning.await_back(member, node, advice, there, hold)
         return {"restarted": format_id(member.id)}
 
 

@@ -11,11 +11,13 @@ from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, forma
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import is_linked
 from patroni_etcd_reconfig.engine.world import Facts
+from patroni_etcd_reconfig.errors import StepFailedError
 from patroni_etcd_reconfig.ports import Clock, NodeControl
 
 # etcd counts a peer as active once its streams have been up this long (HealthInterval,
 # server/etcdserver/server.go); its strict reconfiguration check refuses changes before that.
 HEALTH_INTERVAL = 5.0
+GONE = 5.0  # seconds without a service before it counts as ended: a supervisor may be about to start it again
 
 
 @dataclass
@@ -32,12 +34,13 @@ class Returning:
         node = self.nodes[member.name]
         node.stop()
         node.start()
-        self.await_back(member, "look at its etcd log")
+        self.await_back(member, node, "look at its etcd log")
         return {"restarted": format_id(member.id)}
 
     def await_back(
         self,
         member: MemberRef,
+        node: NodeControl,
         advice: str,
         also: Callable[[MemberView], bool] = bool,
         hold: float = 0.0,
@@ -46,9 +49,17 @@ class Returning:
 
         `hold`: for so many seconds, at every look.
         """
-        held = _Held(hold)
+        held, down = _Held(hold), _Held(GONE)
+
+        def back() -> bool:
+            now = self.clock.monotonic()
+            there = self._is_back(member.id, also)
+            if not there and down.look(not node.look().service_active, now):
+                raise _exits(member)
+            return held.look(there, now)
+
         wait_until(
-            lambda: held.look(self._is_back(member.id, also), self.clock.monotonic()),
+            back,
             what=f"{member.name} to be healthy and connected again: {advice}",
             seconds=self.policy.step_timeout + hold,
             clock=self.clock,
@@ -62,6 +73,14 @@ class Returning:
         near = lag is not None and lag <= self.policy.max_learner_lag
         sound = view is not None and near and view.health is Health.HEALTHY and is_linked(etcd, view)
         return sound and view is not None and also(view)
+
+
+def _exits(member: MemberRef) -> StepFailedError:
+    return StepFailedError(
+        f"etcd on {member.name} does not stay up after its start",
+        hint=f"look at the etcd log of {member.name}; correct the cause; then: patronictl-etcd resume",
+        code="MEMBER_EXITS",
+    )
 
 
 @dataclass

@@ -39,6 +39,7 @@ class Upgrading:
         node.start()
         self.returning.await_back(
             member,
+            node,
             "look at its etcd log; to go back, put the former version there and start it",
             lambda view: self._fits(view, member, before, step.to_version),
         )

@@ -63,3 +63,14 @@ def test_a_wrong_version_ends_the_operation_at_once(rig: Rig, command: str, want
         rig.act(UpgradeMember(rig.ref("c"), command, wanted))
     assert caught.value.code == "WRONG_VERSION"
     assert rig.clock.now - before < rig.policy.step_timeout
+
+
+def test_a_member_that_does_not_stay_up_is_told_after_five_seconds(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeNode, "start", lambda node: None)
+    before = rig.clock.now
+    with pytest.raises(StepFailedError, match="does not stay up") as caught:
+        rig.act(UpgradeMember(rig.ref("c"), "install 3.5.30"))
+    assert caught.value.code == "MEMBER_EXITS"
+    assert 5 <= rig.clock.now - before < 6

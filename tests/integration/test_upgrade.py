@@ -136,6 +136,20 @@ def test_a_command_that_fails_leaves_the_member_running_and_can_be_aborted(tool:
 
 
 @needs_versions
+def test_a_program_that_does_not_start_stops_at_the_first_member_and_can_be_taken_back(tool: Tool) -> None:
+    words = ("upgrade", "--command", f"ln -sfn /bin/false {_link(tool)}", "--force", "-f", "json")
+    failed = tool.run(*words, *ACCEPT)
+    assert failed.code == 4, failed.err
+    assert failed.json["error"]["code"] in ("MEMBER_EXITS", "NODE_CONTROL")
+    assert sorted(member["state"] for member in tool.members().values())[:2] == ["healthy"] * 2
+    _link(tool).unlink()
+    _link(tool).symlink_to(FOUND[PATH[0]] / "etcd")
+    aborted = tool.run("abort", "--force", *ACCEPT)
+    assert aborted.code == 0, aborted.err
+    assert set(_versions(tool).values()) == {PATH[0]}
+
+
+@needs_versions
 def test_a_command_that_brings_another_version_than_told_is_noticed_at_the_first_member(tool: Tool) -> None:
     command = _command(tool, "3.5.1")
     words = ("upgrade", "--command", command, "--to", "3.4.99", "--force", "-f", "json")
