@@ -49,7 +49,8 @@ DROPPED = frozenset(
     }
 )
 LOG_TAIL = 4096  # bytes of etcd's log that an error shows at most
-_LIBC = ctypes.CDLL(None, use_errno=True)
+# Looked up now: between fork and exec another thread's lock on the linker would hold the child up for ever.
+_PRCTL = ctypes.CDLL(None).prctl
 
 
 @dataclass
@@ -200,7 +201,7 @@ def _die_with(parent: int) -> Callable[[], None]:
     """Return what the child does before it becomes etcd: ask to be killed when its parent ends."""
 
     def prepare() -> None:
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it ended before we could ask
             os._exit(1)
 

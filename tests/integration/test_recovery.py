@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +119,33 @@ def test_killed_at_every_step_it_goes_on_and_gives_the_flag_once(scene: Scene) -
     assert scene.tool.client(1).status().leader_id == scene.ids["n1"]
     assert keys(scene, 1) == KEYS
     assert scene.tool.run(*words).json["operation"]["state"] == "done"
+
+
+def test_interrupted_in_quarantine_it_leaves_no_etcd_and_goes_on(scene: Scene) -> None:
+    scene.kill(2, 3)
+    scene.await_no_leader(1)
+    plan = scene.plan(1, 2, lost=(3,), rebuild=(), minimum_term=60)
+    words = ("recover", "apply", str(scene.write(plan)), "--confirm", plan.id, "-f", "json")
+    stopped = scene.tool.run_until("60 or more ...", signal.SIGTERM, *words)
+    assert stopped.code == 130, stopped.err
+    assert stopped.json["operation"]["state"] == "interrupted"
+    assert "recover apply" in stopped.json["error"]["hint"]
+    assert not list((scene.tool.layout.state_dir / "quarantine").glob("*.pid"))
+    assert not scene.is_active(1)
+    outcome = scene.tool.run(*words)
+    assert outcome.code == 0, outcome.err
+    assert scene.tool.client(1).status().raft_term >= 60
+    assert flags_given(scene, plan) == 1
+
+
+def test_a_service_that_would_give_the_flag_itself_is_refused_while_nothing_is_stopped(scene: Scene) -> None:
+    scene.kill(2, 3)
+    scene.await_no_leader(1)
+    with scene.tool.layout.etcd_env(1).open("a") as file:
+        file.write("ETCD_FORCE_NEW_CLUSTER=true\n")
+    outcome = scene.apply(scene.plan(1, 2, 3))
+    assert (outcome.code, outcome.json["error"]["code"]) == (3, "FLAG_IN_CONFIG")
+    assert scene.is_active(1)
 
 
 def test_a_learner_and_voters_of_five_go(tmp_path: Path, etcd_dir: Path) -> None:

@@ -53,6 +53,7 @@ class RecoveryActions:
         if isinstance(step, SaveSurvivor):
             return self.fencing.save_snapshot(self._survivor)
         if isinstance(step, StopSurvivor):
+            self.opening.refuse_flag(step.node)  # now, while nothing is stopped yet
             return self.fencing.stop_survivor(self._survivor)
         if isinstance(step, BackUpData):
             return self.fencing.back_up(self._survivor)

@@ -44,15 +44,19 @@ class Opening:
     def open(self, name: str) -> Facts:
         """Start the survivor as its service and wait until it serves at its own address."""
         node = self.nodes[name]
-        if node.settings().get(FLAG, "false").lower() not in ("", "false", "0"):
+        self.refuse_flag(name)
+        self.prove_stopped()
+        self.end_quarantine()
+        return self._serve(node)
+
+    def refuse_flag(self, name: str) -> None:
+        """Raise RecoveryBlockedError when the service would give the flag at every start."""
+        if self.nodes[name].settings().get(FLAG, "false").lower() not in ("", "false", "0"):
             raise RecoveryBlockedError(
                 f"the configuration of {name} says {FLAG}: each start would throw the others out again",
                 hint="take it out of the configuration and of the unit; then give the same command again",
                 code="FLAG_IN_CONFIG",
             )
-        self.prove_stopped()
-        self.end_quarantine()
-        return self._serve(node)
 
     def await_quorum(self) -> Facts:
         """Wait until a linearizable read works through one of the members of the plan."""
