@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from patroni_etcd_reconfig.errors import ReconfigError
-from patroni_etcd_reconfig.lab.bench import cycle, large, readonly, replace, resize, restart
+from patroni_etcd_reconfig.lab.bench import cycle, large, readonly, recovery, replace, resize, restart
 from patroni_etcd_reconfig.lab.bench.figures import Figures, Scenario, missed, table
 from patroni_etcd_reconfig.lab.bench.ground import Options
 
@@ -25,6 +25,7 @@ SCENARIOS: Mapping[str, Callable[[Options], tuple[Scenario, Figures]]] = {
     "crashed": replace.run_crashed,
     "resize": resize.run,
     "restart": restart.run,
+    "recover": recovery.run,
     "large": large.run,
     "status": readonly.run,
 }
