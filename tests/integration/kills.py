@@ -55,8 +55,19 @@ MOVE_DATA = Scenario(
         "StartMoved": "start n1 on",
     },
 )
+# After MOVE_DATA was killed right after its CopyData.
+ABORT_MOVE = Scenario(("abort",), {"DiscardCopy": "set the copy on"})
 UPGRADE = Scenario(("upgrade", "--command", "true"), {"UpgradeMember": "upgrade n"})
-SCENARIOS = (UPDATE_URLS, REPLACE_URLS, REPLACE_ELSEWHERE, CYCLE_WITH_SPARE, SHIELD, MOVE_DATA, UPGRADE)
+SCENARIOS = (
+    UPDATE_URLS,
+    REPLACE_URLS,
+    REPLACE_ELSEWHERE,
+    CYCLE_WITH_SPARE,
+    SHIELD,
+    MOVE_DATA,
+    ABORT_MOVE,
+    UPGRADE,
+)
 
 
 def kill_at(tool: Tool, words: Sequence[str], line: str, suffix: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from patroni_etcd_reconfig.lab.processes import running
-from tests.integration.kills import ACCEPT, MOVE_DATA, SUFFIXES, kill_at, resume
+from tests.integration.kills import ABORT_MOVE, ACCEPT, MOVE_DATA, SUFFIXES, kill_at, resume
 from tests.integration.tool import Outcome, Tool, tool_on
 
 pytestmark = pytest.mark.etcd
@@ -110,6 +110,16 @@ def test_killed_before_the_old_data_is_set_aside_it_can_be_aborted(
     assert not list(tool.layout.etcd_data(4).glob("*"))
     _healthy(tool)
     _run(tool, "move-data", "n1", "--to-host", "n4")  # nothing of the first attempt stands in the way
+    _healthy(tool)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES, ids=["before", "after"])
+def test_an_abort_that_is_killed_is_finished_by_a_resume(tool: Tool, suffix: str) -> None:
+    before = tool.ids()
+    kill_at(tool, MOVE_DATA.words, MOVE_DATA.lines["CopyData"], ": done")
+    kill_at(tool, ABORT_MOVE.words, ABORT_MOVE.lines["DiscardCopy"], suffix)
+    assert resume(tool).json["operation"]["state"] == "aborted"
+    assert tool.ids() == before
     _healthy(tool)
 
 
