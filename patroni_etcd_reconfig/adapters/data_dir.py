@@ -44,6 +44,7 @@ def _facts(
 ) -> DataDirFacts:
     whose = log.whose
     member_id = whose.member_id if whose else 0
+    alarm = ("the alarm CORRUPT is raised for it",) if member_id in store.corrupt else ()
     size, written = _size_and_time(files)
     return DataDirFacts(
         path=str(data_dir),
@@ -61,7 +62,7 @@ def _facts(
         members=store.members,
         keys=store.keys,
         torn_tail=log.torn_tail,
-        problems=(*log.problems, *problems),
+        problems=(*log.problems, *problems, *alarm),
         size=size,
         last_written_at=written,
     )

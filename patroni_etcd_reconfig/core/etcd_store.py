@@ -13,6 +13,8 @@ from patroni_etcd_reconfig.core.protobuf import bytes_in, fields_of, number_in
 
 _REVISION = 17  # bytes of a key in the bucket `key`: main revision, "_", sub revision
 _TOMBSTONE = b"t"  # behind it: the key was deleted
+_COMPACTIONS = (b"finishedCompactRev", b"scheduledCompactRev")  # server/storage/schema/bucket.go
+_CORRUPT = 2  # etcdserverpb.AlarmType
 _HEAD = 512  # bytes of a value that hold the key's name, if it is one of ours
 
 
@@ -28,6 +30,7 @@ class StoreFacts:
     members: tuple[Member, ...] = ()
     removed: frozenset[int] = frozenset()
     keys: tuple[KeyValue, ...] = ()
+    corrupt: frozenset[int] = frozenset()  # members for which the alarm CORRUPT is raised
 
 
 def read_store(read: Read, prefix: str) -> StoreFacts:
@@ -42,17 +45,29 @@ def read_store(read: Read, prefix: str) -> StoreFacts:
     return StoreFacts(
         consistent_index=_big_endian(meta.get(b"consistent_index")),
         term=_big_endian(meta.get(b"term")),
-        revision=revision,
+        revision=max(revision, *(int.from_bytes(meta.get(name, b"")[:8], "big") for name in _COMPACTIONS)),
         voters=_ids(configuration, "voters"),
         learners=_ids(configuration, "learners"),
         members=tuple(_members(bolt)),
         removed=frozenset(int(item.key, 16) for item in bolt.bucket(b"members_removed") if _is_id(item)),
         keys=keys,
+        corrupt=frozenset(_corrupt(bolt)),
     )
 
 
+def _corrupt(bolt: Bolt) -> Iterator[int]:
+    """An alarm is a key of its own, an etcdserverpb.AlarmMember: member id, kind."""
+    for item in bolt.bucket(b"alarm"):
+        fields = fields_of(item.key)
+        if number_in(fields, 2) == _CORRUPT:
+            yield number_in(fields, 1)
+
+
 def _key_space(bolt: Bolt, prefix: bytes) -> tuple[int, tuple[KeyValue, ...]]:
-    """Walk every revision of every key, in order: the last one of each counts."""
+    """Walk every revision of every key, in order: the last one of each counts.
+
+    The last revision can be gone by compaction, when it deleted a key: then the compaction tells it.
+    """
     revision, live = 1, dict[str, KeyValue]()  # an empty store is at revision 1
     for item in bolt.bucket(b"key"):
         revision = int.from_bytes(item.key[:8], "big")

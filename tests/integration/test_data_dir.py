@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,36 @@ def test_a_learner_and_a_removed_member_are_told_from_voters(etcd_dir: Path, tmp
 def _removed(through: EtcdClient, member_id: int) -> bool:
     through.remove_member(member_id)
     return True
+
+
+def test_the_revision_is_known_when_its_last_key_was_compacted(etcd_dir: Path, tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path, 1, etcd_dir=etcd_dir) as cluster:
+        cluster.start_all()
+        client(cluster, 1).put("/gone", "x")
+        client(cluster, 1).delete("/gone")
+        revision = client(cluster, 1).range("/gone").revision
+        _call(cluster, "kv/compaction", {"revision": str(revision), "physical": True})
+        cluster.stop(1)
+        assert (facts(cluster, 1).revision, facts(cluster, 1).problems) == (revision, ())
+
+
+def test_a_member_with_the_alarm_corrupt_is_damaged(etcd_dir: Path, tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path, 1, etcd_dir=etcd_dir) as cluster:
+        cluster.start_all()
+        own = client(cluster, 1).status().member_id
+        for member_id, kind in ((own, "NOSPACE"), (own + 1, "CORRUPT"), (own, "CORRUPT")):
+            alarm = {"action": "ACTIVATE", "memberID": str(member_id), "alarm": kind}
+            _call(cluster, "maintenance/alarm", alarm)
+        cluster.stop(1)
+        assert facts(cluster, 1).problems == ("the alarm CORRUPT is raised for it",)
+
+
+def _call(cluster: EtcdCluster, path: str, body: Mapping[str, object]) -> None:
+    request = urllib.request.Request(  # noqa: S310
+        f"{cluster.client_url(1)}/v3/{path}", json.dumps(body).encode(), method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        assert answer.status == 200
 
 
 def test_no_data_dir_is_none(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from patroni_etcd_reconfig.core.findings import Finding, blocker, warning
 from patroni_etcd_reconfig.core.model import KeyValue, Member
 from patroni_etcd_reconfig.core.patroni_keys import group_by_scope
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, NodeEvidence
-from patroni_etcd_reconfig.core.recovery.fencing import fences_around, fencing_findings, node_of
+from patroni_etcd_reconfig.core.recovery.fencing import fences_around, fencing_findings, is_beyond, node_of
 from patroni_etcd_reconfig.core.recovery.holders import Holder, holders_in
 from patroni_etcd_reconfig.core.recovery.model import Choice, Fence, RecoveryPlan, Survivor, Way
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
@@ -67,7 +67,7 @@ def plan_restore(evidence: Evidence, file: SnapshotFile, wish: Wish, now: float)
     node = evidence.node(wish.node)
     urls = node.peer_urls if node else ()
     holders = holders_in(evidence)
-    fences = _fences(evidence, holders, wish.lost)
+    fences = _fences(evidence, holders, wish)
     views = scopes_of(evidence, file.keys, wish.choice)
     token = token_of(file.sha256, now)
     cluster_id, member_id = ids_of(urls, token)
@@ -92,12 +92,12 @@ def _survivor(name: str, member_id: int, urls: tuple[str, ...], file: SnapshotFi
     return Survivor(name, member_id, 0, 0, 0, 0, False, why, file.path, file.sha256, urls)
 
 
-def _fences(evidence: Evidence, holders: tuple[Holder, ...], lost: frozenset[str]) -> tuple[Fence, ...]:
+def _fences(evidence: Evidence, holders: tuple[Holder, ...], wish: Wish) -> tuple[Fence, ...]:
     """Everybody whose data or member entry was found, the restored node's own old member too.
 
     And nodes of which nothing is known: they may hold data.
     """
-    known = fences_around("", evidence, holders, lost)
+    known = (*fences_around(wish.node, evidence, holders, wish.lost), *_own(evidence.node(wish.node)))
     names = {fence.node for fence in known}
     hosts = {node.host for node in evidence.nodes if node.peer_urls}
     # A silent client URL at a known node's host is that node's: etcd 3.5.1 keeps none in its database.
@@ -106,8 +106,15 @@ def _fences(evidence: Evidence, holders: tuple[Holder, ...], lost: frozenset[str
         for node in evidence.nodes
         if node.name not in names and not node.reachable and (node.peer_urls or node.host not in hosts)
     ]
-    blind = (Fence(one.name, 0, _seat(one), one.name in lost) for one in unseen)
+    blind = (Fence(one.name, 0, _seat(one), one.name in wish.lost) for one in unseen)
     return tuple(sorted((*known, *blind), key=lambda fence: fence.node))
+
+
+def _own(node: NodeEvidence | None) -> tuple[Fence, ...]:
+    """What lies in the place where the restored data goes is set aside, whatever it is."""
+    if node is None or not (node.data_present or node.service_active):
+        return ()
+    return (Fence(node.name, node.data.member_id if node.data else 0, _seat(node)),)
 
 
 def _seat(node: NodeEvidence) -> Seat:
@@ -120,9 +127,9 @@ def _rebuild(
     """The members of the latest list that was found; without any data, those of the snapshot."""
     latest = next((one.members for one in holders if one.members), file.members)
     nodes = {node.name: node for member in latest if (node := node_of(member, evidence))}
-    lost = {fence.node for fence in fences if fence.lost}
+    lost, hub = {fence.node for fence in fences if fence.lost}, evidence.node(on)
     back = (node for name, node in sorted(nodes.items()) if name != on and name not in lost)
-    return tuple(_seat(node) for node in back if node.reachable and node.peer_urls)
+    return tuple(_seat(node) for node in back if node.peer_urls and not is_beyond(node, hub))
 
 
 def _lost_writes(file: SnapshotFile, now: float) -> str:
@@ -149,7 +156,7 @@ def _findings(
     yield from _about_node(evidence.node(wish.node), wish.node)
     yield from _about_file(file, wish, evidence.namespace)
     yield from _newer(holders, file)
-    yield from fencing_findings(plan.fence, evidence, wish.lost, "")
+    yield from fencing_findings(plan.fence, evidence, wish.lost, wish.node)
     yield from _paused(evidence, file)
     for view in views:
         yield from view.findings

@@ -110,6 +110,16 @@ def test_a_node_that_nobody_could_look_at_must_be_declared_lost() -> None:
     assert [seat.name for seat in made.rebuild] == ["b"]
 
 
+def test_members_of_other_machines_must_be_empty_there_and_join_later() -> None:
+    there = replace(wiped("b"), collected_by="elsewhere")
+    made, findings = plan(found(down("a"), there, wiped("c"), *POSTGRES))
+    assert not blockers(findings)
+    assert [(fence.node, fence.lost) for fence in made.fence] == [("a", False), ("b", True), ("c", False)]
+    assert [seat.name for seat in made.rebuild] == ["c"]
+    there = replace(down("b"), collected_by="elsewhere")
+    assert stopping(plan(found(down("a"), there, wiped("c"), *POSTGRES))[1]) == {"RECOVERY_NOT_FENCED"}
+
+
 def test_a_loss_that_is_none_is_refused() -> None:
     assert stopping(plan(found(*map(down, "abc"), *POSTGRES), lost="b")[1]) == {"RECOVERY_LOST_WRONG"}
 
