@@ -11,7 +11,7 @@ from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, forma
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import is_linked
 from patroni_etcd_reconfig.engine.world import Facts
-from patroni_etcd_reconfig.errors import StepFailedError
+from patroni_etcd_reconfig.errors import MembershipError, StepFailedError
 from patroni_etcd_reconfig.ports import Clock, NodeControl
 
 # etcd counts a peer as active once its streams have been up this long (HealthInterval,
@@ -53,7 +53,7 @@ class Returning:
 
         def back() -> bool:
             now = self.clock.monotonic()
-            there = self._is_back(member.id, also)
+            there = self._is_back(member, also)
             if not there and down.look(not node.look().service_active, now):
                 raise _exits(member)
             return held.look(there, now)
@@ -66,13 +66,23 @@ class Returning:
             pause=0.03,
         )
 
-    def _is_back(self, member_id: int, also: Callable[[MemberView], bool]) -> bool:
+    def _is_back(self, member: MemberRef, also: Callable[[MemberView], bool]) -> bool:
         etcd = self.observe_links()
-        view = etcd.by_id(member_id)
+        view = etcd.by_id(member.id)
+        if view is None and etcd.linearizable:
+            raise _removed(member)
         lag, _ = lag_of(etcd, view)
         near = lag is not None and lag <= self.policy.max_learner_lag
         sound = view is not None and near and view.health is Health.HEALTHY and is_linked(etcd, view)
         return sound and view is not None and also(view)
+
+
+def _removed(member: MemberRef) -> MembershipError:
+    return MembershipError(
+        f"{member.name} ({format_id(member.id)}) was removed by somebody else: its etcd ends by itself, with "
+        "exit code 0, after which most supervisors leave it stopped; with its old data it can't come back",
+        hint=f"patronictl-etcd abort; to have it back as a new member, patronictl-etcd add {member.name}",
+    )
 
 
 def _exits(member: MemberRef) -> StepFailedError:

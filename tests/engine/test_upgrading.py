@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from patroni_etcd_reconfig.core.steps import UpgradeMember
-from patroni_etcd_reconfig.errors import NodeControlError, StepFailedError
+from patroni_etcd_reconfig.errors import MembershipError, NodeControlError, StepFailedError
 
 from .rig import FakeNode, Rig
 
@@ -74,3 +74,13 @@ def test_a_member_that_does_not_stay_up_is_told_after_five_seconds(
         rig.act(UpgradeMember(rig.ref("c"), "install 3.5.30"))
     assert caught.value.code == "MEMBER_EXITS"
     assert 5 <= rig.clock.now - before < 6
+
+
+def test_a_member_that_somebody_removes_while_it_is_down_is_told_at_once(rig: Rig) -> None:
+    member, node = rig.ref("c"), rig.nodes["c"]
+    node.start = lambda: rig.remove("c")  # type: ignore[method-assign]
+    before = rig.clock.now
+    with pytest.raises(MembershipError, match="was removed by somebody else") as caught:
+        rig.act(UpgradeMember(member, "install 3.5.30"))
+    assert "patronictl-etcd add c" in caught.value.hint
+    assert rig.clock.now == before
