@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from patroni_etcd_reconfig.clock import wait_until
 from patroni_etcd_reconfig.core.changes import MemberRef, Seat
@@ -41,6 +40,7 @@ from patroni_etcd_reconfig.core.steps import (
 from patroni_etcd_reconfig.engine.joining import Joining
 from patroni_etcd_reconfig.engine.moving import Moving
 from patroni_etcd_reconfig.engine.receiving import Copying
+from patroni_etcd_reconfig.engine.refusals import Refusals
 from patroni_etcd_reconfig.engine.relocating import Relocating
 from patroni_etcd_reconfig.engine.returning import HEALTH_INTERVAL
 from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
@@ -50,13 +50,15 @@ from patroni_etcd_reconfig.engine.upgrading import Upgrading
 from patroni_etcd_reconfig.engine.verification import Verification, same_hashes
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import (
-    EtcdError,
     MemberNotFoundError,
     MembershipError,
     StepFailedError,
+    TooManyLearnersError,
     UnhealthyClusterError,
 )
 from patroni_etcd_reconfig.ports import Clock, NodeControl
+
+SECOND_LOOK = 2.0  # seconds after which a look that forbids a removal is taken again: more than one lasts
 
 
 @dataclass
@@ -154,8 +156,7 @@ class Actions:
 
     def _remove(self, member: MemberRef) -> Facts:
         def attempt() -> bool:
-            if refused:
-                self._recheck_removal(member)
+            self._recheck_removal(member)
             present = listed(self.roster)
             if member.id not in present:
                 return True
@@ -166,57 +167,73 @@ class Actions:
             except MemberNotFoundError:
                 return True
             except UnhealthyClusterError as error:
-                refused.append(error)
+                refusals.note(error)
                 return False
             return True
 
-        refused: list[EtcdError] = []
-        self._retry_refused(attempt, refused, f"etcd to allow the removal of {member.name}")
+        refusals = self._refusals(member.id)
+        refusals.until(attempt, f"etcd to allow the removal of {member.name}", self.policy.step_timeout)
         return {"removed": format_id(member.id)}
 
+    def _refusals(self, but: int = 0) -> Refusals:
+        return Refusals(self.observe_links, self.clock, self.joining.tell, but)
+
     def _recheck_removal(self, member: MemberRef) -> None:
-        """While etcd refused, a member may have died, or this one been elected: laws 2 and 3 still hold."""
-        etcd = self.observe_etcd()
-        view = etcd.by_id(member.id)
-        voting = view is not None and not view.member.is_learner
-        if voting and (etcd.leader_id == member.id or not survives_without(etcd, member.id)):
+        """Since the gate a member may have died, or this one been elected: laws 2 and 3 still hold.
+
+        etcd's own check is no substitute: it can be switched off, and does not look at the leader. One look
+        may be wrong about a member that is slow to answer; two are believed.
+        """
+        if self._may_go(member.id):
+            return
+        self.clock.sleep(SECOND_LOOK)
+        if not self._may_go(member.id):
             raise MembershipError(
-                f"the cluster changed while etcd refused to remove {member.name}",
+                f"the cluster changed right before the removal of {member.name}: without it there would be "
+                "no quorum now, or it leads now",
                 hint="patronictl-etcd status; patronictl-etcd resume",
             )
 
+    def _may_go(self, member_id: int) -> bool:
+        etcd = self.observe_etcd()
+        view = etcd.by_id(member_id)
+        voting = view is not None and not view.member.is_learner
+        return not voting or (etcd.leader_id != member_id and survives_without(etcd, member_id))
+
     def _add(self, seat: Seat) -> Facts:
-        def attempt() -> Member | None:
-            taken = [m for m in listed(self.roster).values() if set(m.peer_urls) & set(seat.peer_urls)]
-            if taken:
-                raise MembershipError(
-                    f"peer URL {taken[0].peer_urls[0]} is taken by member {format_id(taken[0].id)}",
-                    hint="patronictl-etcd resume",
-                )
+        def attempt() -> bool:
+            self._refuse_addition(seat)
             self.still_ours()
             try:
-                return self.roster.leader(self.policy.step_timeout).add_learner(seat.peer_urls)
-            except (UnhealthyClusterError, MemberNotFoundError) as error:
-                # MemberNotFound: ids are hashes of URLs and the second, and this one was used up by a
-                # removal in the same second; nothing was added, and a second later the id is another.
-                refused.append(error)
-                self.clock.sleep(0.5 if isinstance(error, MemberNotFoundError) else 0.0)
-                return None
+                added.append(self.roster.leader(self.policy.step_timeout).add_learner(seat.peer_urls))
+            except UnhealthyClusterError as error:
+                refusals.note(error)
+            except MemberNotFoundError as error:
+                # Ids are hashes of URLs and the second, and this one was used up by a removal in the same
+                # second; nothing was added, and a second later the id is another.
+                refusals.last = error
+                self.clock.sleep(0.5)
+            return bool(added)
 
-        refused: list[EtcdError] = []
-        member = self._retry_refused(attempt, refused, f"etcd to accept {seat.name} as a learner")
-        return {"added": format_id(member.id)}
+        added: list[Member] = []
+        refusals = self._refusals()
+        refusals.until(attempt, f"etcd to accept {seat.name} as a learner", self.policy.step_timeout)
+        return {"added": format_id(added[0].id)}
 
-    def _retry_refused(self, attempt: Callable[[], Any], refused: list[EtcdError], what: str) -> Any:
-        """Ask again while etcd refuses; when the time is over, say what it refused with."""
-        try:
-            return wait_until(
-                attempt, what=what, seconds=self.policy.step_timeout, clock=self.clock, pause=0.05
-            )
-        except StepFailedError:
-            if refused:
-                raise refused[-1] from None
-            raise
+    def _refuse_addition(self, seat: Seat) -> None:
+        """The last look before the call. etcd may be set to allow more than one learner; we never do."""
+        for member in listed(self.roster).values():
+            if set(member.peer_urls) & set(seat.peer_urls):
+                raise MembershipError(
+                    f"peer URL {member.peer_urls[0]} is taken by member {format_id(member.id)}",
+                    hint="patronictl-etcd resume",
+                )
+            if member.is_learner:
+                raise TooManyLearnersError(
+                    f"member {format_id(member.id)} ({', '.join(member.peer_urls)}) is a learner already; "
+                    "one at a time",
+                    hint="promote or remove that learner first",
+                )
 
     def _set_aside(self, seat: Seat) -> Facts:
         node = self.nodes[seat.name]

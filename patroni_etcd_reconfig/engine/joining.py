@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 from patroni_etcd_reconfig.clock import wait_until
 from patroni_etcd_reconfig.core.changes import Seat
-from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, format_id
+from patroni_etcd_reconfig.core.model import DataDir, EtcdView, Health, MemberView, format_id
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import is_linked
 from patroni_etcd_reconfig.engine.catching import Catching
 from patroni_etcd_reconfig.engine.receiving import Receiving, database_size
+from patroni_etcd_reconfig.engine.refusals import Refusals
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import (
@@ -32,6 +33,8 @@ MAX_STARTS = 4
 SERVICE_CHECK = 0.3  # seconds between two looks at whether the service is still up
 ARRIVAL_PAUSE = 0.03  # seconds between two looks at whether a started member has arrived
 SYNC_PAUSE = 0.1  # seconds between the two looks that must both show a learner in sync
+
+_WINS = "its command line or its environment has settings that win over its configuration file"
 
 
 @dataclass
@@ -100,12 +103,9 @@ class Joining:
     def promote(self, seat: Seat) -> Facts:
         """Promote once the learner answers itself and is close to the leader, twice; wait until it votes."""
         self._await_sync(seat)
-        wait_until(
-            lambda: self._try_promotion(seat),
-            what=f"etcd to promote {seat.name}",
-            seconds=self.policy.step_timeout,
-            clock=self.clock,
-        )
+        refusals = Refusals(self.observe_links, self.clock, self.tell)
+        attempt = lambda: self._try_promotion(seat, refusals)  # noqa: E731
+        refusals.until(attempt, f"etcd to promote {seat.name}", self.policy.step_timeout)
         view = wait_until(
             lambda: self._voting(seat),
             what=f"{seat.name} to know that it votes",
@@ -121,17 +121,22 @@ class Joining:
         while not watch.look(self.observe_links(), seat, self.clock.monotonic()):
             self.clock.sleep(SYNC_PAUSE)
 
-    def _try_promotion(self, seat: Seat) -> bool:
+    def _try_promotion(self, seat: Seat, refusals: Refusals) -> bool:
         view = self.observe_etcd().by_peer_urls(seat.peer_urls)
         if view is None or not view.member.is_learner:
             return view is not None
         if view.health is not Health.HEALTHY:
+            refusals.last = None
             return False  # it was in sync a moment ago, and has stopped since
         self.still_ours()
         try:
             self.roster.leader(self.policy.step_timeout).promote_member(view.id)
-        except (LearnerNotReadyError, UnhealthyClusterError, NotEnoughStartedError):
-            return False  # definite refusals: nothing was changed
+        except LearnerNotReadyError as error:  # definite refusals: nothing was changed
+            refusals.last = error
+            return False
+        except (UnhealthyClusterError, NotEnoughStartedError) as error:
+            refusals.note(error)
+            return False
         except MemberNotLearnerError:
             return True
         return True
@@ -172,27 +177,45 @@ class _Arrival:
                 f"{self.seat.name} is not in the member list", hint="patronictl-etcd resume"
             )
         if view.status is None or view.status.member_id != view.id:
-            self._keep_running(view)
+            self._keep_running(etcd, view)
             if self.receiving.look(etcd, view.id):
                 self.progressed_at = self.joining.clock.monotonic()
             return None
         return view if view.member.started and is_linked(etcd, view) else None
 
-    def _keep_running(self, view: MemberView) -> None:
+    def _keep_running(self, etcd: EtcdView, view: MemberView) -> None:
         clock = self.joining.clock
         if clock.monotonic() - self.checked_at < SERVICE_CHECK:
             return
         first, self.checked_at = self.checked_at == 0.0, clock.monotonic()
-        if first or self.node.look().service_active:
+        if first:
+            return
+        node = self.node.look()
+        self._refuse_other_data(node.data, etcd, view)
+        if node.service_active:
             return
         if self.starts >= MAX_STARTS:
             why = f" ({view.error})" if view.error else ""
             raise StepFailedError(
                 f"etcd on {self.seat.name} exits right after its start, {self.starts} times{why}",
-                hint=f"look at the etcd log of {self.seat.name}; then: patronictl-etcd resume",
+                hint=f"look at the etcd log of {self.seat.name}: if it names the initial cluster, {_WINS}; "
+                "correct the cause; then: patronictl-etcd resume",
                 code="MEMBER_EXITS",
             )
         self.start()
+
+    def _refuse_other_data(self, data: DataDir | None, etcd: EtcdView, view: MemberView) -> None:
+        """Told to make a new cluster, etcd runs on as one of its own, without a word and without quorum."""
+        if data and (data.cluster_id, data.member_id) != (etcd.cluster_id, view.id):
+            other = f"made a cluster of its own, {format_id(data.cluster_id)}"
+            what = other if data.cluster_id != etcd.cluster_id else "runs on other data"
+            raise StepFailedError(
+                f"etcd on {self.seat.name} did not join {format_id(etcd.cluster_id)} as member "
+                f"{format_id(view.id)}: it {what}, as member {format_id(data.member_id)}",
+                hint=f"see whether {_WINS} (as initial-cluster-state=new does); correct that; "
+                "its data will be set aside; then: patronictl-etcd resume",
+                code="OTHER_CLUSTER",
+            )
 
 
 def joining_settings(node: NodeControl, etcd: EtcdView, seat: Seat) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from patroni_etcd_reconfig.core.changes import MemberRef
-from patroni_etcd_reconfig.core.model import DataDir, EtcdView, Progress
+from patroni_etcd_reconfig.core.model import DataDir, EtcdView, Member, Progress
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
@@ -39,11 +39,11 @@ from patroni_etcd_reconfig.errors import (
 )
 from patroni_etcd_reconfig.ports import HashKv
 from tests.core.builders import CLUSTER, IDS
-from tests.fake_etcd import DATABASE, client_url, peer_url
+from tests.fake_etcd import DATABASE, Process, client_url, peer_url
 
 from .rig import OPERATION, Rig, seat
 
-A, B, C = IDS["a"], IDS["b"], IDS["c"]
+A, B, C, D = IDS["a"], IDS["b"], IDS["c"], IDS["d"]
 FOLLOWERS = pytest.mark.parametrize("name", ["b", "c"])
 
 
@@ -123,9 +123,41 @@ def test_the_list_is_read_again_before_every_attempt(rig: Rig) -> None:
 def test_a_victim_that_is_elected_while_etcd_refuses_is_not_removed(rig: Rig) -> None:
     rig.etcd.refusals["remove_member"] = [UnhealthyClusterError("etcdserver: unhealthy cluster")]
     on_call(rig, "remove_member", lambda: setattr(rig.etcd, "leader_id", C))
-    with pytest.raises(MembershipError, match="changed while etcd refused"):
+    with pytest.raises(MembershipError, match="right before the removal"):
         rig.act(RemoveMember(rig.ref("c")))
     assert C in rig.etcd.members
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_member_that_died_since_the_gate_forbids_the_removal_unless_it_is_back_at_a_second_look(
+    rig: Rig, back: bool
+) -> None:
+    rig.etcd.process("b").up = False
+    if back:
+        rig.etcd.before = lambda _: setattr(rig.etcd.process("b"), "up", rig.clock.now > 1001)
+        rig.act(RemoveMember(rig.ref("c")))
+    else:
+        with pytest.raises(MembershipError, match="no quorum now"):
+            rig.act(RemoveMember(rig.ref("c")))
+    assert (C in rig.etcd.members) is not back
+    assert rig.etcd.called("remove_member") == back
+
+
+def test_a_removal_that_no_waiting_helps_is_given_up_in_three_seconds(rig: Rig) -> None:
+    rig.etcd.refusals["remove_member"] = [UnhealthyClusterError("etcdserver: unhealthy cluster")] * 999
+    rig.etcd.cut = {(A, B)}
+    with pytest.raises(UnhealthyClusterError, match="the leader has no connection to b") as caught:
+        rig.act(RemoveMember(rig.ref("c")))
+    assert "replace b" in caught.value.hint
+    assert 3 <= rig.clock.now - 1000 < 3.5
+
+
+def test_a_hung_victim_may_be_missing(rig: Rig) -> None:
+    rig.etcd.process("c").hung = True
+    refusal = UnhealthyClusterError("etcdserver: unhealthy cluster")
+    rig.etcd.refusals["remove_member"] = [refusal] * 90  # until its streams time out: 5 s
+    rig.act(RemoveMember(rig.ref("c")))
+    assert C not in rig.etcd.members
 
 
 def test_somebody_elses_removal_in_the_same_moment_is_as_good(rig: Rig) -> None:
@@ -183,6 +215,31 @@ def test_addition_waits_for_etcds_five_seconds(rig: Rig) -> None:
     rig.etcd.process("b").connected_since = rig.clock.now
     rig.act(AddLearner(seat("c")))
     assert 5 <= rig.clock.now - 1000 < 6
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_voter_that_is_down_ends_the_wait_for_an_addition_unless_it_comes_back(
+    rig: Rig, back: bool
+) -> None:
+    rig.remove("c")
+    rig.etcd.members[D] = Member(D, "d", (peer_url("d"),), (client_url("d"),))
+    rig.etcd.at[client_url("d")] = Process(D, up=False)
+    if back:
+        rig.etcd.before = lambda _: setattr(rig.etcd.process("d"), "up", rig.clock.now > 1002)
+        rig.act(AddLearner(seat("c")))
+        return
+    with pytest.raises(UnhealthyClusterError, match="unhealthy cluster: d is unreachable") as caught:
+        rig.act(AddLearner(seat("c")))
+    assert "replace d" in caught.value.hint
+    assert 3 <= rig.clock.now - 1000 < 3.5
+
+
+def test_an_etcd_that_would_take_a_second_learner_is_not_asked(rig: Rig) -> None:
+    rig.vacate("c")
+    asked = rig.etcd.called("add_learner")
+    with pytest.raises(TooManyLearnersError, match="one at a time"):
+        rig.act(AddLearner(seat("d")))
+    assert rig.etcd.called("add_learner") == asked
 
 
 def test_another_learner_is_a_refusal_at_once(rig: Rig) -> None:
@@ -318,6 +375,18 @@ def test_a_service_that_keeps_exiting_is_given_up_after_four_starts(rig: Rig) ->
     assert caught.value.code == "MEMBER_EXITS"
     assert rig.nodes["c"].starts == MAX_STARTS == 4
     assert rig.clock.now - 1000 < 5
+
+
+def test_an_etcd_that_made_a_cluster_of_its_own_is_told_at_once_and_cleared_by_a_resume(rig: Rig) -> None:
+    rig.vacate("c")
+    node = rig.nodes["c"]
+    own = replace(node.view, service_active=True, data_present=True, data=DataDir(0xBAD, 0x99))
+    node.start = lambda: setattr(node, "view", own)  # type: ignore[method-assign]
+    with pytest.raises(StepFailedError, match="made a cluster of its own, bad") as caught:
+        rig.act(StartMember(seat("c")))
+    assert caught.value.code == "OTHER_CLUSTER"
+    assert "initial-cluster-state=new" in caught.value.hint
+    assert rig.clock.now - 1000 < 1
 
 
 @pytest.mark.parametrize("way", ["to", "from"])
