@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
+from patroni_etcd_reconfig.adapters.inventory import load as load_inventory
 from patroni_etcd_reconfig.adapters.snapshot_file import read_snapshot
-from patroni_etcd_reconfig.adapters.snapshot_restore import BUMP, find_tool
+from patroni_etcd_reconfig.adapters.snapshot_restore import BUMP, find_tool, restore
 from patroni_etcd_reconfig.core.findings import Severity
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
@@ -186,3 +187,29 @@ def test_a_file_that_was_exchanged_after_planning_is_not_restored(scene: Scene) 
     assert outcome.code == 4
     assert outcome.json["error"]["code"] == "RESTORE"
     assert "is not the file that the plan was made for" in outcome.json["error"]["message"]
+
+
+def test_a_separate_wal_dir_is_filled_and_a_killed_run_goes_on_from_any_half(
+    scene: Scene, etcd_dir: Path, tmp_path: Path
+) -> None:
+    scene.kill(1, 2, 3)
+    plan = planned(scene)
+    assert plan.survivor
+    config = replace(
+        load_inventory(str(scene.tool.layout.inventory), "").nodes["n1"],
+        data_dir=str(tmp_path / "data"),
+        wal_dir=str(tmp_path / "wal"),
+    )
+    tool = find_tool(str(etcd_dir / "etcd"))
+    half = tmp_path / "data.op.part" / "member"
+    half.mkdir(parents=True)
+    restore(config, tool, plan, "op")
+    for undo in ((), ("data",), ("data", "wal")):  # back to what a kill between the renames leaves
+        for name in undo:
+            (tmp_path / name).rename(tmp_path / f"{name}.op")
+        restore(config, tool, plan, "op")
+        found = read_data_dir(tmp_path / "data", tmp_path / "wal", "/service")
+        assert found is not None
+        assert (found.cluster_id, found.member_id) == (plan.cluster_id, plan.survivor.member_id)
+        assert found.problems == ()
+        assert sorted(path.name for path in tmp_path.iterdir() if path.name != "lab") == ["data", "wal"]
