@@ -46,11 +46,10 @@ def check_step(seen: Observation, step: Step, change: Change, policy: Policy) ->
 
 
 def _reasons(seen: Observation, step: Step, change: Change, policy: Policy) -> Iterator[Finding]:
-    yield from _check_identity(seen.etcd, change)
+    yield from check_plan_fits(seen.etcd, change)
     if not touches_etcd(step):
         return
     yield from check_quorum(seen.etcd)
-    yield from _check_membership(seen.etcd, change)
     yield from check_alarms(seen.etcd)
     yield from check_learners(seen.etcd, change)
     yield from _check_effect(seen, step)
@@ -100,12 +99,12 @@ def _check_membership(etcd: EtcdView, change: Change) -> Iterator[Finding]:
         if view.id not in known and not seats & set(view.member.peer_urls):
             yield _membership_changed(view, "was added by somebody else")
     for ref in change.others:
-        if etcd.by_id(ref.id) is None:
+        if etcd.by_id(ref.id) is None and not seats & set(ref.peer_urls):
             yield blocker(
                 "MEMBERSHIP_CHANGED",
                 ref.name,
                 f"member {format_id(ref.id)} was removed by somebody else",
-                "start a new operation from what is there now: patronictl-etcd status",
+                "patronictl-etcd abort; then start a new operation from what is there",
             )
 
 
@@ -115,7 +114,7 @@ def _membership_changed(view: MemberView, what: str) -> Finding:
         "MEMBERSHIP_CHANGED",
         view.member.name or urls,
         f"member {format_id(view.id)} ({urls}) {what}",
-        f"remove it (etcdctl member remove {format_id(view.id)}) and resume, or start a new operation",
+        f"remove it (etcdctl member remove {format_id(view.id)}) and resume, or: patronictl-etcd abort",
     )
 
 
