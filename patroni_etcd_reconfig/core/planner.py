@@ -240,10 +240,11 @@ def _free_spare(seen: Observation, change: Change) -> Step | None:
 
 
 def _restart(seen: Observation, change: Change) -> Step | None:
-    """Followers first, the leader last: its leadership was moved before it is stopped."""
+    """What a kill left stopped first, then followers, the leader last and after its leadership moved."""
     left = [ref for ref in change.restarts if ref.id not in seen.progress.restarted]
     left = [ref for ref in left if not _is_at_version(seen.etcd, ref, change.to_version)]
-    left.sort(key=lambda ref: ref.id == seen.etcd.leader_id)
+    down = {view.id for view in seen.etcd.members if view.status is None}
+    left.sort(key=lambda ref: (ref.id == seen.etcd.leader_id, ref.id not in down))
     if not left:
         return None
     further = UpgradeMember(left[0], change.command, change.to_version)
