@@ -128,7 +128,7 @@ class Wiring:
             self._etcd,
             self._patroni,
             lambda: record.last_change_at,
-            frozenset(change.subjects) if change.as_learners else frozenset(),
+            change.staying_learners,
         )
         actions = self._actions(record, verification)
         return RealWorld(self.observer, self.roster, change, actions.act)

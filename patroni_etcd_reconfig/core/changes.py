@@ -115,6 +115,13 @@ class Reshape:
         return next(same, None)
 
     @property
+    def staying_learners(self) -> frozenset[str]:
+        """Return the names of those that may be learners at the end, because nobody asked for their vote."""
+        wanted = {url for seat in self.joiners for url in seat.peer_urls}
+        others = {ref.name for ref in self.others if not wanted & set(ref.peer_urls)}
+        return frozenset(others | {seat.name for seat in self.joiners if self.as_learners})
+
+    @property
     def subjects(self) -> tuple[str, ...]:
         """Return the names of all nodes that are touched, each once."""
         moves = (*self.relocations, *self.taken_back)
@@ -258,7 +265,8 @@ def move_of(
 def abort_of(etcd: EtcdView, begun: Reshape, steps: frozenset[str] = frozenset()) -> Reshape:
     """Return what brings a begun change to a safe end; `steps` are the kinds of steps that were begun.
 
-    Half-joined learners are removed again, and a member whose URLs were about to change gets its old ones.
+    Half-joined learners are removed again, a member whose URLs were about to change gets its old ones, and
+    one that a restart left stopped is started.
     """
     before = {ref.id for ref in (*begun.victims, *begun.others)}
     seated = [(view, _seat_in(begun, view)) for view in etcd.learners if view.id not in before]
