@@ -1,0 +1,285 @@
+"""A world in memory for tests of every state: what steps come to, and what can go wrong, both pure.
+
+An Observation is the world and at once what the tool sees of it. Steps do what `apply_step` says, where
+they can reach their goal at all; faults are functions from a state to the states that may follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, NodeView, Observation
+from patroni_etcd_reconfig.core.quorum import quorum, survives_without
+from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
+from patroni_etcd_reconfig.core.steps import (
+    AddLearner,
+    AwaitSettled,
+    PromoteLearner,
+    RestartMember,
+    SaveSnapshot,
+    SetDataAside,
+    StartMember,
+    Step,
+    TransferLeadership,
+    UpgradeMember,
+    Verify,
+    subject,
+)
+
+from .builders import patroni, status, urls
+
+Key = tuple[Any, ...]
+CALM = patroni()
+
+
+def key_of(seen: Observation) -> Key:
+    """Return all of a state as something that can be looked up."""
+    nodes = frozenset(seen.nodes.items())
+    progress = tuple(_frozen(getattr(seen.progress, field.name)) for field in fields(seen.progress))
+    return (seen.etcd, nodes, seen.patroni, progress)
+
+
+def _frozen(value: Any) -> Any:
+    return frozenset(value.items()) if isinstance(value, Mapping) else value
+
+
+# What a step comes to.
+
+
+def outcomes(seen: Observation, step: Step, change: Change) -> list[Observation | None]:
+    """Return every state in which the step may end; None = it ends with an error and changes nothing."""
+    if not _goal_is_in_reach(seen, step, change):
+        return [None]
+    after = _come_up(apply_step(seen, step), step)
+    if isinstance(step, AddLearner) and len(seen.etcd.healthy_voters) < len(seen.etcd.voters):
+        return [None, after]  # etcd before 3.5.30 and 3.6.11 wants every voter connected, later ones do not
+    return [after]
+
+
+def _goal_is_in_reach(seen: Observation, step: Step, change: Change) -> bool:
+    """Tell whether a wait for the step's goal would end well."""
+    if isinstance(step, SaveSnapshot):
+        return _answers(seen.etcd.by_peer_urls(step.through.peer_urls))
+    if isinstance(step, AwaitSettled):
+        return seen.etcd.by_peer_urls(step.seat.peer_urls) in seen.etcd.healthy_voters
+    if isinstance(step, TransferLeadership):
+        target = seen.etcd.by_peer_urls(step.target.peer_urls) if step.target else None
+        wanted = target if step.target else best_transferee(seen.etcd, step.source.id)
+        return wanted in seen.etcd.healthy_voters
+    if isinstance(step, PromoteLearner):
+        return _answers(seen.etcd.by_peer_urls(step.seat.peer_urls))
+    if isinstance(step, Verify):
+        return _is_sound(seen.etcd, change)
+    if isinstance(step, StartMember):
+        view, node = seen.etcd.by_peer_urls(step.seat.peer_urls), seen.nodes.get(step.seat.name)
+        running = node is not None and node.service_active
+        return view is not None and not (running and view.member.started and view.status is None)
+    return True
+
+
+def _answers(view: MemberView | None) -> bool:
+    return view is not None and view.status is not None
+
+
+def _is_sound(etcd: EtcdView, change: Change) -> bool:
+    """What Verification asks for."""
+    learners = {view.member.name for view in etcd.learners}
+    return (
+        etcd.linearizable
+        and learners <= change.staying_learners
+        and len(etcd.healthy_voters) == len(etcd.voters)
+    )
+
+
+def _come_up(seen: Observation, step: Step) -> Observation:
+    """A step that starts a voter ends with that voter up, whatever it was before."""
+    return revive(seen, step.member.id) if isinstance(step, (RestartMember, UpgradeMember)) else seen
+
+
+# What can go wrong. Names of members are names of seats: those of their peer URLs.
+
+
+def name_of(view: MemberView) -> str:
+    """Return the name of the seat that a member sits on."""
+    return view.member.name or view.member.peer_urls[0].removeprefix("http://").removesuffix(":2380")
+
+
+def dies(seen: Observation, name: str) -> list[Observation]:
+    """The process of a member ends."""
+    return _elect(_silence(seen, name, service_active=False))
+
+
+def hangs(seen: Observation, name: str) -> list[Observation]:
+    """The process lives and does not answer."""
+    return _elect(_silence(seen, name, service_active=True))
+
+
+def loses_disk(seen: Observation, name: str) -> list[Observation]:
+    """The process ends, and its data dir is gone."""
+    dead = _silence(seen, name, service_active=False)
+    return _elect(_with_node(dead, name, data=None, data_present=False))
+
+
+def loses_machine(seen: Observation, name: str) -> list[Observation]:
+    """The member is down and its node does not answer either."""
+    dead = _silence(seen, name, service_active=False)
+    return _elect(_with_node(dead, name, problem="no route to host"))
+
+
+def restarts(seen: Observation, name: str) -> list[Observation]:
+    """A member that runs is back at once, no longer as the leader; one that is down comes back."""
+    view = _on(seen, name)
+    if view is None:
+        return []
+    if view.status is None:
+        return _elect(revive(seen, view.id))
+    return leader_changes(seen) if seen.etcd.leader_id == view.id else []
+
+
+def leader_changes(seen: Observation) -> list[Observation]:
+    """Any other healthy voter becomes the leader."""
+    others = [view.id for view in seen.etcd.healthy_voters if view.id != seen.etcd.leader_id]
+    return [replace(seen, etcd=replace(seen.etcd, leader_id=other)) for other in others]
+
+
+def patroni_loses_its_leader(seen: Observation) -> list[Observation]:
+    """A Patroni cluster is without a leader for a while."""
+    return [replace(seen, patroni=tuple(replace(c, leader=None, lease=None) for c in seen.patroni))]
+
+
+def somebody_adds(seen: Observation) -> list[Observation]:
+    """A human adds a learner that the change does not know of."""
+    foreign = MemberView(Member(0xF0E, "", urls("foreign"), is_learner=True))
+    return [_with_members(seen, (*seen.etcd.members, foreign))]
+
+
+def somebody_removes(seen: Observation, name: str) -> list[Observation]:
+    """A human removes a member."""
+    view = _on(seen, name)
+    if view is None or not (view.member.is_learner or survives_without(seen.etcd, view.id)):
+        return []
+    return _elect(_with_members(seen, tuple(v for v in seen.etcd.members if v.id != view.id)))
+
+
+def acted_unknown_to_the_tool(seen: Observation, step: Step, change: Change) -> list[Observation]:
+    """The step acted; the answer was lost, or the tool died before it wrote down what came of it."""
+    done = [after for after in outcomes(seen, step, change) if after is not None]
+    return [replace(after, progress=seen.progress) for after in done]
+
+
+def acted_in_part(seen: Observation, step: Step) -> list[Observation]:
+    """The tool died in the middle of a step that is more than one call."""
+    name = subject(step)
+    if isinstance(step, SetDataAside):
+        return [_with_node(seen, name, service_active=False)]
+    if isinstance(step, (RestartMember, UpgradeMember)):
+        return dies(seen, name)
+    if isinstance(step, StartMember):
+        up = apply_step(seen, step)
+        booting = replace(seen, nodes=up.nodes)  # it runs, and has not published itself yet
+        return [booting, replace(up, progress=seen.progress)]
+    return []
+
+
+MEMBER_FAULTS: tuple[Callable[[Observation, str], list[Observation]], ...] = (
+    dies,
+    hangs,
+    loses_disk,
+    loses_machine,
+    restarts,
+    somebody_removes,
+)
+CLUSTER_FAULTS: tuple[Callable[[Observation], list[Observation]], ...] = (
+    leader_changes,
+    patroni_loses_its_leader,
+    somebody_adds,
+)
+
+
+def faults(seen: Observation, step: Step | None, change: Change) -> Iterator[tuple[str, Observation]]:
+    """Give every state that a single fault may lead to, before, during and right after a step."""
+    seats = {name_of(view) for view in seen.etcd.members} | {seat.name for seat in change.seats}
+    for name in sorted(seats):
+        for fault in MEMBER_FAULTS:
+            for after in fault(seen, name):
+                yield f"{fault.__name__} {name}", after
+    for general in CLUSTER_FAULTS:
+        for after in general(seen):
+            yield general.__name__, after
+    if step is not None:
+        for after in acted_unknown_to_the_tool(seen, step, change):
+            yield f"outcome unknown to the tool: {step}", after
+        for after in acted_in_part(seen, step):
+            yield f"kill of the tool in the middle of {step}", after
+
+
+def repaired(seen: Observation) -> Observation:
+    """Everything that can come back does, as the remedies ask for: processes, machines, Patroni."""
+    for view in seen.etcd.members:
+        node = seen.nodes.get(name_of(view))
+        holds = node is None or (node.data is not None and node.data.member_id == view.id)
+        if view.status is None and view.member.started and holds:
+            seen = revive(seen, view.id)
+    nodes = {name: replace(node, problem="") for name, node in seen.nodes.items()}
+    calm = tuple(replace(cluster, leader=CALM.leader, lease=CALM.lease) for cluster in seen.patroni)
+    return _elect(replace(seen, nodes=nodes, patroni=calm))[0]
+
+
+def lost_for_good(seen: Observation) -> bool:
+    """Tell whether some voter's data is gone, or a stranger is in the list: nothing brings that back."""
+    gone = [view for view in seen.etcd.voters if view.status is None]
+    return bool(gone) or seen.etcd.by_peer_urls(urls("foreign")) is not None
+
+
+def revive(seen: Observation, member_id: int) -> Observation:
+    """Return the state with this member up again."""
+    view = seen.etcd.by_id(member_id)
+    if view is None or view.status is not None:
+        return seen
+    said = replace(status(member_id), is_learner=view.member.is_learner)
+    up = replace(view, status=said, error="", serves_reads=not view.member.is_learner)
+    seen = _with_members(seen, tuple(up if v.id == member_id else v for v in seen.etcd.members))
+    return _elect(_with_node(seen, name_of(view), service_active=True, problem=""))[0]
+
+
+def _silence(seen: Observation, name: str, *, service_active: bool) -> Observation:
+    view = _on(seen, name)
+    if view is not None and view.status is not None:
+        silent = replace(view, status=None, serves_reads=False, error="no answer in time")
+        seen = _with_members(seen, tuple(silent if v.id == view.id else v for v in seen.etcd.members))
+    return _with_node(seen, name, service_active=service_active)
+
+
+def _elect(seen: Observation) -> list[Observation]:
+    """Return what raft makes of who is up: the leader stays while it can, else any voter may follow it."""
+    voters = seen.etcd.voters
+    up = [view.id for view in voters if view.status is not None]
+    quorate = len(up) >= quorum(len(voters))
+    members = tuple(_serving(view, quorate) for view in seen.etcd.members)
+    etcd = replace(seen.etcd, members=members, linearizable=quorate)
+    leaders: list[int | None] = [None]
+    if quorate:
+        leaders = [etcd.leader_id] if etcd.leader_id in up else [*up]
+    return [replace(seen, etcd=replace(etcd, leader_id=leader)) for leader in leaders]
+
+
+def _serving(view: MemberView, quorate: bool) -> MemberView:
+    serves = quorate and view.status is not None and not view.member.is_learner
+    return view if serves == view.serves_reads else replace(view, serves_reads=serves)
+
+
+def _on(seen: Observation, name: str) -> MemberView | None:
+    named = next((view for view in seen.etcd.members if view.member.name == name), None)
+    return named or seen.etcd.by_peer_urls(urls(name))
+
+
+def _with_members(seen: Observation, members: tuple[MemberView, ...]) -> Observation:
+    return replace(seen, etcd=replace(seen.etcd, members=members))
+
+
+def _with_node(seen: Observation, name: str, **facts: Any) -> Observation:
+    node = seen.nodes.get(name, NodeView(name))
+    return replace(seen, nodes={**seen.nodes, name: replace(node, **facts)})
