@@ -13,6 +13,7 @@ from patroni_etcd_reconfig.clock import SystemClock
 from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.findings import Finding
 from patroni_etcd_reconfig.core.model import EtcdView, Observation, PatroniCluster
+from patroni_etcd_reconfig.core.planner import staying_learners
 from patroni_etcd_reconfig.engine.actions import Actions
 from patroni_etcd_reconfig.engine.joining import Joining
 from patroni_etcd_reconfig.engine.journal import Record
@@ -128,7 +129,7 @@ class Wiring:
             self._etcd,
             self._patroni,
             lambda: record.last_change_at,
-            change.staying_learners,
+            staying_learners(change),
         )
         actions = self._actions(record, verification)
         return RealWorld(self.observer, self.roster, change, actions.act)

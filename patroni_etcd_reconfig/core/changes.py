@@ -115,13 +115,6 @@ class Reshape:
         return next(same, None)
 
     @property
-    def staying_learners(self) -> frozenset[str]:
-        """Return the names of those that may be learners at the end, because nobody asked for their vote."""
-        wanted = {url for seat in self.joiners for url in seat.peer_urls}
-        others = {ref.name for ref in self.others if not wanted & set(ref.peer_urls)}
-        return frozenset(others | {seat.name for seat in self.joiners if self.as_learners})
-
-    @property
     def subjects(self) -> tuple[str, ...]:
         """Return the names of all nodes that are touched, each once."""
         moves = (*self.relocations, *self.taken_back)
@@ -273,16 +266,12 @@ def abort_of(etcd: EtcdView, begun: Reshape, steps: frozenset[str] = frozenset()
     half = [MemberRef(view.id, seat.name, view.member.peer_urls) for view, seat in seated if seat]
     change = _reshape("abort", etcd, tuple(half), ())
     stopped = {"RestartMember", "UpgradeMember"} & steps
-    down = tuple(ref for ref in begun.restarts if stopped and _is_down(etcd, ref))
+    silent = {view.id for view in etcd.members if view.status is None}
+    down = tuple(ref for ref in begun.restarts if stopped and ref.id in silent)
     moves = tuple(to for to in begun.relocations if to.target) if "StopMember" in steps else ()
     halfway = steps & {"UpdatePeerUrls", "ReaddressMember"}
     urls = tuple(to.undone() for to in begun.relocations if not to.target) if halfway else ()
     return replace(change, relocations=urls, taken_back=moves, restarts=down)
-
-
-def _is_down(etcd: EtcdView, ref: MemberRef) -> bool:
-    view = etcd.by_id(ref.id)
-    return view is not None and view.status is None
 
 
 def _seat_in(change: Reshape, view: MemberView) -> Seat | None:

@@ -282,3 +282,10 @@ def _answers_as_itself(view: MemberView) -> bool:
 
 def _seat(view: MemberView) -> Seat:
     return Seat(view.member.name, view.member.peer_urls)
+
+
+def staying_learners(change: Change) -> frozenset[str]:
+    """Return the names of those that may be learners at the end, because nobody asked for their vote."""
+    wanted = {url for seat in change.joiners for url in seat.peer_urls}
+    others = {ref.name for ref in change.others if not wanted & set(ref.peer_urls)}
+    return frozenset(others | {seat.name for seat in change.joiners if change.as_learners})

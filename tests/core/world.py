@@ -12,6 +12,7 @@ from typing import Any
 
 from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, NodeView, Observation
+from patroni_etcd_reconfig.core.planner import staying_learners
 from patroni_etcd_reconfig.core.quorum import quorum, survives_without
 from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
 from patroni_etcd_reconfig.core.steps import (
@@ -89,7 +90,7 @@ def _is_sound(etcd: EtcdView, change: Change) -> bool:
     learners = {view.member.name for view in etcd.learners}
     return (
         etcd.linearizable
-        and learners <= change.staying_learners
+        and learners <= staying_learners(change)
         and len(etcd.healthy_voters) == len(etcd.voters)
     )
 
