@@ -10,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 NET ?=
 
-.PHONY: setup packages demo drill test etcd-versions test-versions bench lint type format check clean
+.PHONY: setup packages demo drill test etcd-versions test-versions test-kills bench lint type format check clean
 
 setup: packages $(STAMP)
 
@@ -39,6 +39,11 @@ etcd-versions: setup
 
 test-versions: etcd-versions
 	ETCD_DIRS="$$(ls -d $(CURDIR)/.etcd/*/ | tr '\n' ':')" $(PYTHON) -m pytest -m etcd $(TESTS)
+
+# The tool killed before, within and after every step of every change, on every etcd there is (hours).
+test-kills: setup
+	ALL_KILLS=1 ETCD_DIRS="$$(ls -d $(CURDIR)/.etcd/*/ 2>/dev/null | tr '\n' ':')" \
+		$(PYTHON) -m pytest tests/integration/test_kill_points.py $(TESTS)
 
 # About 15 minutes; BENCH=replace measures one scenario, BENCH_DB=64MB makes the large database a small one.
 BENCH_DB ?= 2GB

@@ -16,9 +16,8 @@ from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.step_words import describe
-from patroni_etcd_reconfig.core.steps import (
-    Step,
-)
+from patroni_etcd_reconfig.core.steps import Step
+from patroni_etcd_reconfig.engine.failpoint import failpoint
 from patroni_etcd_reconfig.engine.journal import Journal
 from patroni_etcd_reconfig.engine.world import World
 from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, StepFailedError, UnreachableError
@@ -136,12 +135,15 @@ class Engine:
         """One step: intent durable before, outcome after; an unknown outcome means looking again."""
         step = steps[0]
         self.still_ours()
+        kind, number = type(step).__name__, len(self.journal.record.steps) + 1
+        failpoint("before", kind, number)
         self.journal.intend(step, [finding.code for finding in accepted])
         self.reporter.started(steps)
         began = self.clock.monotonic()
         state, facts = "unknown", {}
         try:
             facts = dict(self.world.act(step, seen))
+            failpoint("acted", kind, number)
             state = "done"
         except EtcdError as error:
             if not error.outcome_unknown:
@@ -155,3 +157,4 @@ class Engine:
             seconds = self.clock.monotonic() - began
             self.journal.conclude(step, state, seconds, facts)
             self.reporter.ended(step, state, seconds)
+        failpoint("after", kind, number)

@@ -1,0 +1,20 @@
+"""Where a test lets the tool die: `PATRONI_ETCD_RECONFIG_FAILPOINT="acted:AddLearner"`. For tests only.
+
+The moments are `before` (nothing is in the journal), `acted` (the step acted, and its outcome is not in
+the journal yet) and `after` (it is). Instead of the kind of step its number in the operation can be given,
+counted from 1.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+VARIABLE = "PATRONI_ETCD_RECONFIG_FAILPOINT"
+MOMENTS = ("before", "acted", "after")
+
+
+def failpoint(moment: str, kind: str, number: int) -> None:
+    """End this process as `kill -9` does, if that is what the environment asks for here."""
+    if os.environ.get(VARIABLE) in (f"{moment}:{kind}", f"{moment}:{number}"):
+        os.kill(os.getpid(), signal.SIGKILL)
