@@ -152,7 +152,8 @@ def test_a_learner_and_voters_of_five_go(tmp_path: Path, etcd_dir: Path) -> None
     with tool_on(tmp_path / "lab", etcd_dir) as tool:
         fill(tool)
         tool.plan_node(4)
-        assert tool.run("add", "n4", "--learner", "--force").code == 0
+        added = tool.run("add", "n4", "--learner", "--force", "--accept", "HAZARD_CORRUPTION")
+        assert added.code == 0, added.err
         scene = scene_of(tool)
         scene.kill(1, 2, 4)
         scene.await_no_leader(3)

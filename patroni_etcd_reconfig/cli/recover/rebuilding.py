@@ -17,8 +17,11 @@ from patroni_etcd_reconfig.engine.result import Result
 from patroni_etcd_reconfig.engine.unfinished import find_unfinished
 
 # One member is the most dangerous state that an etcd can be in: what would be a reason to wait before an
-# ordinary change is none before the members come back. Adding learners takes nothing away from it.
-NO_REASON_TO_WAIT = frozenset({"FAILSAFE_OFF", "HOSTS_STALE", "PATRONI_PAUSED", "TOO_FEW_VOTERS"})
+# ordinary change is none before the members come back. Adding learners takes nothing away from it, and
+# the version is the one that ran before.
+NO_REASON_TO_WAIT = frozenset(
+    {"FAILSAFE_OFF", "HAZARD_CORRUPTION", "HOSTS_STALE", "PATRONI_PAUSED", "TOO_FEW_VOTERS"}
+)
 
 
 def rebuild(app: App, seats: tuple[Seat, ...]) -> Facts:
