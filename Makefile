@@ -9,6 +9,10 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 NET ?=
+# Tests mostly wait for etcd and Patroni, so a few more at a time than there are processors. A file's tests
+# share servers and stay together.
+JOBS ?= 3
+PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: setup packages demo drill test etcd-versions test-versions test-kills bench lint type format check clean
 
@@ -31,14 +35,14 @@ drill: setup
 	$(VENV)/bin/patronictl-etcd lab drill $(if $(NET),--net $(NET)) $(DRILL)
 
 test: setup
-	$(PYTHON) -m pytest $(TESTS)
+	$(PYTEST) $(TESTS)
 
 # More etcd versions side by side, and the tests on real etcd with each of them (about half an hour).
 etcd-versions: setup
 	sh .ci/etcd-versions
 
 test-versions: etcd-versions
-	ETCD_DIRS="$$(ls -d $(CURDIR)/.etcd/*/ | tr '\n' ':')" $(PYTHON) -m pytest -m etcd $(TESTS)
+	ETCD_DIRS="$$(ls -d $(CURDIR)/.etcd/*/ | tr '\n' ':')" $(PYTEST) -m etcd $(TESTS)
 
 # The tool killed before, within and after every step of every change, on every etcd there is (hours).
 test-kills: setup

@@ -137,22 +137,7 @@ class Wiring:
     def _actions(self, record: Record, verification: Verification) -> Actions:
         policy, clock, operation_id = self.app.policy, self.clock, record.operation_id
         links = partial(self._etcd, connections=True)
-        joining = Joining(
-            self.roster,
-            self.nodes,
-            policy,
-            clock,
-            operation_id,
-            self._etcd,
-            links,
-            self._still_ours,
-            lambda: record.progress.joined,
-            self._tell,
-        )
         returning = Returning(self.nodes, policy, clock, links)
-        shielding = Shielding(
-            self.roster, self.app.patroni.namespace, policy, clock, self._patroni, self._still_ours
-        )
         return Actions(
             roster=self.roster,
             nodes=self.nodes,
@@ -164,23 +149,44 @@ class Wiring:
             observe_links=links,
             progress=lambda: record.progress,
             verification=verification,
-            joining=joining,
-            shielding=shielding,
+            joining=self._joining(record, links),
+            shielding=self._shielding(),
             relocating=Relocating(
                 self.roster, self.nodes, returning, operation_id, policy.step_timeout, self._still_ours
             ),
             upgrading=Upgrading(self.roster, self.nodes, returning, self._etcd, self._say),
-            moving=Moving(
-                self.roster,
-                self.nodes,
-                returning,
-                policy,
-                clock,
-                operation_id,
-                self._etcd,
-                self._say,
-                self._tell,
-                self._still_ours,
-            ),
+            moving=self._moving(operation_id, returning),
             still_ours=self._still_ours,
+        )
+
+    def _joining(self, record: Record, links: Callable[[], EtcdView]) -> Joining:
+        return Joining(
+            self.roster,
+            self.nodes,
+            self.app.policy,
+            self.clock,
+            record.operation_id,
+            self._etcd,
+            links,
+            self._still_ours,
+            lambda: record.progress.joined,
+            self._tell,
+        )
+
+    def _shielding(self) -> Shielding:
+        namespace, policy = self.app.patroni.namespace, self.app.policy
+        return Shielding(self.roster, namespace, policy, self.clock, self._patroni, self._still_ours)
+
+    def _moving(self, operation_id: str, returning: Returning) -> Moving:
+        return Moving(
+            self.roster,
+            self.nodes,
+            returning,
+            self.app.policy,
+            self.clock,
+            operation_id,
+            self._etcd,
+            self._say,
+            self._tell,
+            self._still_ours,
         )

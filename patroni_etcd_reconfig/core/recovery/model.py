@@ -31,7 +31,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Survivor:
-    """The member whose data goes on. For a restore `snapshot` is its file, and the ids are 0."""
+    """The member whose data goes on. In a restore `snapshot` is its file, the ids are the new cluster's."""
 
     node: str
     member_id: int
