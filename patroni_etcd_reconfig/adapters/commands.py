@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from patroni_etcd_reconfig.adapters.process import end_with
+
 LAST_LINES = 10
 OUTPUT_BYTES = 8192
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL for a command that takes too long
@@ -38,8 +40,16 @@ def split_command(line: str, values: Mapping[str, str]) -> list[str]:
     return [word.format_map(values) for word in shlex.split(line)]
 
 
-def run(argv: Sequence[str], timeout: float) -> Outcome:
-    """Run a command; `timeout` in seconds.
+def run(
+    argv: Sequence[str],
+    timeout: float,
+    *,
+    env: Mapping[str, str] | None = None,
+    ends_with_us: bool = False,
+) -> Outcome:
+    """Run a command; `timeout` in seconds, `env` instead of our own environment.
+
+    With `ends_with_us` the kernel ends it when this process ends, however that happens.
 
     Its output goes to a file: a daemon that it starts may inherit and keep a pipe, and who reads that pipe
     to its end waits as long as the daemon lives. It gets a session of its own, so that a Ctrl-C meant for
@@ -48,7 +58,13 @@ def run(argv: Sequence[str], timeout: float) -> Outcome:
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=env,
+                preexec_fn=end_with(os.getpid()) if ends_with_us else None,
             )
         except (OSError, ValueError) as error:
             words = getattr(error, "strerror", None) or error

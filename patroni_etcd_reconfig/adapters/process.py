@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 POLL = 0.01  # seconds between two looks at a process that is to end
+
+
+# Looked up now: between fork and exec another thread's lock on the linker would hold the child up for ever.
+_PRCTL = ctypes.CDLL(None).prctl
 
 
 @dataclass(frozen=True)
@@ -61,3 +68,17 @@ def end_process(child: Child, *, seconds: float) -> bool:
         while process_start(child.pid) == child.started and time.monotonic() < deadline:
             time.sleep(POLL)
     return process_start(child.pid) != child.started
+
+
+def end_with(parent: int) -> Callable[[], None]:
+    """Return what a child does before it becomes its program: ask to be killed when its parent ends.
+
+    The kernel sends the signal when the thread ends that made the child: make it in the main thread.
+    """
+
+    def prepare() -> None:
+        _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before we could ask
+            os._exit(1)
+
+    return prepare

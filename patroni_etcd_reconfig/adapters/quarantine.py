@@ -8,12 +8,10 @@ that made the child.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +21,10 @@ import yaml
 
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings
 from patroni_etcd_reconfig.adapters.inventory import NodeConfig
-from patroni_etcd_reconfig.adapters.process import end_process, process_start, read_child
+from patroni_etcd_reconfig.adapters.process import end_process, end_with, process_start, read_child
 from patroni_etcd_reconfig.errors import NodeControlError
 from patroni_etcd_reconfig.files import write_atomically
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Fast elections for a member that has nobody to wait for; etcd wants 5 heartbeats in an election timeout.
 # A start takes 0.05 s with these, 0.15 s with 10 and 100, and 1.4 s with etcd's defaults (3.4.23, 3.6.6).
 HEARTBEAT_MS, ELECTION_MS = 2, 10
@@ -49,8 +46,6 @@ DROPPED = frozenset(
     }
 )
 LOG_TAIL = 4096  # bytes of etcd's log that an error shows at most
-# Looked up now: between fork and exec another thread's lock on the linker would hold the child up for ever.
-_PRCTL = ctypes.CDLL(None).prctl
 
 
 @dataclass
@@ -149,7 +144,7 @@ class LocalQuarantine:
                     env=launch.environment,
                     start_new_session=True,
                     pass_fds=launch.descriptors,
-                    preexec_fn=_die_with(os.getpid()),
+                    preexec_fn=end_with(os.getpid()),
                     **_owner(Path(self.config.data_dir)),
                 )
         finally:
@@ -195,17 +190,6 @@ def _yaml_launch(etcd: str, text: str, changes: Mapping[str, str], force: bool) 
     os.write(descriptor, yaml.safe_dump(settings).encode())
     argv = [etcd, "--config-file", f"/proc/self/fd/{descriptor}"]
     return _Launch(argv, {"PATH": os.environ.get("PATH", os.defpath)}, (descriptor,))
-
-
-def _die_with(parent: int) -> Callable[[], None]:
-    """Return what the child does before it becomes etcd: ask to be killed when its parent ends."""
-
-    def prepare() -> None:
-        _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before we could ask
-            os._exit(1)
-
-    return prepare
 
 
 def _owner(data_dir: Path) -> dict[str, Any]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from patroni_etcd_reconfig.adapters.commands import run
 from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
+from patroni_etcd_reconfig.adapters.disk import is_mount
 from patroni_etcd_reconfig.adapters.inventory import NodeConfig
+from patroni_etcd_reconfig.adapters.restore_tool import RestoreTool, environment
 from patroni_etcd_reconfig.adapters.snapshot_file import sha256_of
 from patroni_etcd_reconfig.core.model import format_id
 from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Survivor
 from patroni_etcd_reconfig.core.recovery.restoring import token_of
-from patroni_etcd_reconfig.errors import ConfigError, StepFailedError
+from patroni_etcd_reconfig.errors import StepFailedError
 from patroni_etcd_reconfig.files import fsync_dir
 
 # Watchers that remember a revision from before must never meet it again with another content: etcd's own
@@ -26,27 +29,20 @@ TIMEOUT = 3600.0  # seconds: the tool copies and hashes the whole database
 _AGAIN = "then give the same command again"
 
 
-@dataclass(frozen=True)
-class RestoreTool:
-    """etcdutl, or etcdctl of 3.4 and 3.5. `bumps`: it can raise the revision (3.4.27, 3.5.10 and later)."""
-
-    program: str
-    bumps: bool
-
-
-def find_tool(etcd: str) -> RestoreTool:
-    """Return what restores snapshots beside an etcd program, or on PATH; ConfigError without one."""
-    beside = [str(Path(etcd).with_name(name)) for name in ("etcdutl", "etcdctl")]
-    resolved = [str(Path(etcd).resolve().with_name(name)) for name in ("etcdutl", "etcdctl")]
-    for program in (*beside, *resolved, shutil.which("etcdutl") or ""):
-        told = _help(program) if program and os.access(program, os.X_OK) else ""
-        if "initial-cluster-token" in told:
-            return RestoreTool(program, "bump-revision" in told)
-    raise ConfigError(
-        f"no program beside {etcd} restores snapshots",
-        hint="put etcdutl of the same version there; up to etcd 3.5 etcdctl will do",
-        code="RESTORE_TOOL_MISSING",
-    )
+def check(config: NodeConfig, tool: RestoreTool, plan: RecoveryPlan) -> Mapping[str, object]:
+    """Return what will restore; StepFailedError where the file or its place is not right."""
+    survivor = _survivor(plan)
+    try:
+        _check_file(survivor)
+    except OSError as error:
+        words = f"{survivor.snapshot}: {error.strerror or error}"
+        raise _failed(words, f"put the file there again; {_AGAIN}") from error
+    places = _Places(config, "")
+    for place in places.directories:
+        if is_mount(place):
+            remedy = "make data_dir a directory below it, in the inventory and in etcd's configuration"
+            raise _failed(f"{config.name}: {place}: a mount point can't be renamed", f"{remedy}; {_AGAIN}")
+    return {"tool": tool.program, "tool_version": tool.version}
 
 
 def restore(config: NodeConfig, tool: RestoreTool, plan: RecoveryPlan, label: str) -> Mapping[str, object]:
@@ -55,9 +51,7 @@ def restore(config: NodeConfig, tool: RestoreTool, plan: RecoveryPlan, label: st
     It is made beside it, read back, and moved there when all of it is on disk; killed anywhere, the same
     call goes on. StepFailedError when the file is another one now, the tool fails, or data is in the way.
     """
-    survivor = plan.survivor
-    if survivor is None:
-        raise ValueError("a restore needs a survivor")
+    survivor = _survivor(plan)
     places = _Places(config, label)
     try:
         if _whose(places.data, places.wal) != (plan.cluster_id, survivor.member_id):
@@ -68,7 +62,27 @@ def restore(config: NodeConfig, tool: RestoreTool, plan: RecoveryPlan, label: st
     except OSError as error:
         message = f"{config.name}: {error.filename or places.data}: {error.strerror or error}"
         raise _failed(message, f"make room or correct the rights there; {_AGAIN}") from error
-    return {"restored": str(places.data), "revision": found.revision if found else None, "bumped": tool.bumps}
+    facts = {
+        "restored": str(places.data),
+        "bumped": tool.bumps,
+        "revision": found.revision if found else None,
+    }
+    left = sorted(one.name for one in (found.members if found else ()) if one.id != survivor.member_id)
+    return {**facts, "old_members": left}
+
+
+def _survivor(plan: RecoveryPlan) -> Survivor:
+    if plan.survivor is None:
+        raise ValueError("a restore needs a survivor")
+    return plan.survivor
+
+
+def _check_file(survivor: Survivor) -> None:
+    if sha256_of(Path(survivor.snapshot)) != survivor.snapshot_sha256:
+        raise _failed(
+            f"{survivor.snapshot} is not the file that the plan was made for",
+            "put that file there again, or make a new plan: patronictl-etcd restore",
+        )
 
 
 @dataclass(frozen=True)
@@ -90,12 +104,25 @@ class _Places:
     def made_data(self) -> Path:
         return Path(f"{self.data}.{self.label}")
 
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Return what is moved, the data dir last; a log within it goes with it."""
+        apart = self.wal is not None and self.data not in self.wal.parents
+        return (self.wal, self.data) if apart and self.wal else (self.data,)
+
+    @property
+    def part_of_wal(self) -> Path | None:
+        """Return where the log is made; None where it has its usual place."""
+        if self.wal is None or self.wal in self.directories:
+            return self.part(self.wal) if self.wal else None
+        return self.part(self.data) / self.wal.relative_to(self.data)
+
     def part(self, path: Path) -> Path:
         return Path(f"{path}.{self.label}.part")
 
     def finish(self) -> None:
         """Give what is whole its name, the data dir last: with its name all of it is whole."""
-        for path in (*((self.wal,) if self.wal else ()), self.data):
+        for path in self.directories:
             made = Path(f"{path}.{self.label}")
             shutil.rmtree(made, ignore_errors=True)  # of a run that ended between the two
             self.part(path).rename(made)
@@ -103,7 +130,7 @@ class _Places:
 
     def move(self) -> None:
         """Move it to its place, the data dir last; only an empty directory gives way."""
-        for path in (*((self.wal,) if self.wal else ()), self.data):
+        for path in self.directories:
             made = Path(f"{path}.{self.label}")
             if made.exists():
                 made.rename(path)
@@ -113,19 +140,14 @@ class _Places:
 def _make(
     config: NodeConfig, tool: RestoreTool, plan: RecoveryPlan, survivor: Survivor, places: _Places
 ) -> None:
-    if sha256_of(Path(survivor.snapshot)) != survivor.snapshot_sha256:
-        raise _failed(
-            f"{survivor.snapshot} is not the file that the plan was made for",
-            "put that file there again, or make a new plan: patronictl-etcd restore",
-        )
-    parts = [places.part(path) for path in (places.data, places.wal) if path]
+    _check_file(survivor)
+    parts = [places.part(path) for path in places.directories]
     _forget(parts)  # the half that a killed run has left
     try:
-        _run_tool(_words(config, tool, plan, survivor, parts))
-        for part, place in zip(parts, (places.data, places.wal), strict=False):
-            _settle(part, place or part)
-        facts = read_data_dir(parts[0], parts[1] if len(parts) > 1 else None, plan.namespace)
-        _check(facts, plan, survivor)
+        _run_tool(_words(config, tool, plan, survivor, places))
+        for place in places.directories:
+            _settle(places.part(place), place)
+        _check(read_data_dir(places.part(places.data), places.part_of_wal, plan.namespace), plan, survivor)
     except (OSError, StepFailedError):
         _forget(parts)
         raise
@@ -138,15 +160,15 @@ def _forget(parts: list[Path]) -> None:
 
 
 def _words(
-    config: NodeConfig, tool: RestoreTool, plan: RecoveryPlan, survivor: Survivor, parts: list[Path]
+    config: NodeConfig, tool: RestoreTool, plan: RecoveryPlan, survivor: Survivor, places: _Places
 ) -> list[str]:
     flags = {
         "name": config.name,
-        "data-dir": str(parts[0]),
+        "data-dir": str(places.part(places.data)),
         "initial-cluster": ",".join(f"{config.name}={url}" for url in survivor.peer_urls),
         "initial-cluster-token": token_of(survivor.snapshot_sha256, plan.made_at),
         "initial-advertise-peer-urls": ",".join(survivor.peer_urls),
-        **({"wal-dir": str(parts[1])} if len(parts) > 1 else {}),
+        **({"wal-dir": str(places.part_of_wal)} if places.part_of_wal else {}),
         **({"skip-hash-check": "true"} if "--raw-database" in plan.choices else {}),
         **({"bump-revision": str(BUMP), "mark-compacted": "true"} if tool.bumps else {}),
     }
@@ -155,23 +177,10 @@ def _words(
 
 
 def _run_tool(words: list[str]) -> None:
-    """Run it without the user's ETCDCTL_ variables, which would be options that nobody gave."""
-    try:
-        done = subprocess.run(
-            words,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _failed(f"{words[0]} did not end within {TIMEOUT:.0f} s", _AGAIN) from error
-    if done.returncode != 0:
-        last = "; ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
-        raise _failed(
-            f"{words[0]} snapshot restore ended with {done.returncode}: {last}", f"correct that; {_AGAIN}"
-        )
+    """Run it without the user's ETCDCTL_ variables, and never beyond our own end: it still writes then."""
+    done = run(words, TIMEOUT, env=environment(), ends_with_us=True)
+    if done.code != 0:
+        raise _failed(f"{words[0]} snapshot restore: {done.describe()}", f"correct that; {_AGAIN}")
 
 
 def _check(facts: DataDirFacts | None, plan: RecoveryPlan, survivor: Survivor) -> None:
@@ -183,13 +192,13 @@ def _check(facts: DataDirFacts | None, plan: RecoveryPlan, survivor: Survivor) -
 
 
 def _settle(part: Path, place: Path) -> None:
-    """Give everything the owner of the place, and wait until it is on disk."""
-    owner = (place if place.exists() else place.parent).stat()
+    """Give everything the owner of the place, its top the mode, too, and wait until all is on disk."""
+    owner = (place if place.is_dir() else place.parent).stat()
     for path in (*sorted(part.rglob("*"), reverse=True), part):
         if os.geteuid() == 0:
             os.chown(path, owner.st_uid, owner.st_gid)
         if path.is_dir():
-            path.chmod(0o700)
+            path.chmod(stat.S_IMODE(owner.st_mode) if path == part and place.is_dir() else 0o700)
             fsync_dir(path)
         else:
             with path.open("rb") as file:
@@ -200,25 +209,6 @@ def _whose(data: Path, wal: Path | None) -> tuple[int, int] | None:
     """Return the ids of the data in place; the database must be there, too, or it is only half moved."""
     found = read_data_dir(data, wal, "/") if (data / "member").is_dir() else None
     return (found.cluster_id, found.member_id) if found else None
-
-
-def _help(program: str) -> str:
-    try:
-        asked = subprocess.run(
-            [program, "snapshot", "restore", "--help"],
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return asked.stdout + asked.stderr
-
-
-def _environment() -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", os.defpath), "ETCDCTL_API": "3"}
 
 
 def _failed(message: str, hint: str) -> StepFailedError:

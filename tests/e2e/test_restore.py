@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from patroni_etcd_reconfig.engine.recovery.failpoint import VARIABLE
 from patroni_etcd_reconfig.lab import drill, faults
 from patroni_etcd_reconfig.lab.down import down
 from patroni_etcd_reconfig.lab.lab import Lab
@@ -40,13 +40,20 @@ def test_a_snapshot_older_than_a_failover_does_not_bring_the_old_leader_back(lab
     for i in NODES:
         faults.lose_etcd(lab, i)
     faults.power_on(lab, first)  # its etcd has no data: only the snapshot says who led
+    running = patroni_pids(lab)
     done = restore(tool, snapshot, first)
     assert done.code == 0, done.err
+    assert done.json["measured"]["seconds_to_writable"] > 0
+    assert patroni_pids(lab) == running  # those that run have accepted the new cluster id
     outcome = drill.judge(lab, "restore", 0.0, done.json)
     assert outcome.lost_rows == 0
     assert outcome.good
     assert outcome.leader in (f"pg{last}", f"pg{other}")
     assert len(tool.members()) == len(NODES)
+
+
+def patroni_pids(lab: Lab) -> list[str]:
+    return [lab.layout.pid_file(f"patroni-pg{i}").read_text() for i in NODES]
 
 
 def fail_over(lab: Lab, first: int) -> tuple[int, int]:
@@ -58,12 +65,17 @@ def fail_over(lab: Lab, first: int) -> tuple[int, int]:
 
 
 def restore(tool: Tool, snapshot: Path, on: int) -> Outcome:
-    path = tool.layout.root / "plan.json"
-    words = ("--node", f"n{on}", "-o", str(path), "-f", "json")
+    """Have the plan shown and confirm its id; killed on the way, the same command goes on."""
+    words = ("restore", str(snapshot), "--node", f"n{on}", "-f", "json")
+    asked: list[Outcome] = []
 
     def planned() -> bool:
-        return tool.run("restore", str(snapshot), *words).code == 0
+        asked.append(tool.run(*words))
+        return asked[-1].code == 2
 
     wait_until(planned, 90, "a plan that nothing stands in the way of")
-    plan_id = json.loads(path.read_text())["plan"]["id"]
-    return tool.run("recover", "apply", str(path), "--confirm", plan_id, "-f", "json", seconds=240)
+    assert asked[-1].json["error"]["code"] == "NOT_CONFIRMED"
+    plan_id = asked[-1].json["error"]["hint"].split()[-1]
+    killed = tool.run(*words, "--confirm", plan_id, env={VARIABLE: "acted:3"})
+    assert killed.code == -9, killed.err
+    return tool.run(*words, "--confirm", plan_id, seconds=240)

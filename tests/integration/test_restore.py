@@ -13,15 +13,16 @@ import yaml
 
 from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
 from patroni_etcd_reconfig.adapters.inventory import load as load_inventory
+from patroni_etcd_reconfig.adapters.restore_tool import find_tool
 from patroni_etcd_reconfig.adapters.snapshot_file import read_snapshot
-from patroni_etcd_reconfig.adapters.snapshot_restore import BUMP, find_tool, restore
+from patroni_etcd_reconfig.adapters.snapshot_restore import BUMP, restore
 from patroni_etcd_reconfig.core.findings import Severity
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
 from patroni_etcd_reconfig.core.recovery.restoring import Wish, plan_restore
 from patroni_etcd_reconfig.engine.recovery.failpoint import VARIABLE
 from patroni_etcd_reconfig.errors import ConfigError
-from tests.integration.recoveries import Scene, scene_of
+from tests.integration.recoveries import Scene, scene_of, wait
 from tests.integration.tool import Outcome, Tool, tool_on
 
 pytestmark = pytest.mark.etcd
@@ -187,6 +188,7 @@ def test_a_file_that_was_exchanged_after_planning_is_not_restored(scene: Scene) 
     assert outcome.code == 4
     assert outcome.json["error"]["code"] == "RESTORE"
     assert "is not the file that the plan was made for" in outcome.json["error"]["message"]
+    assert [step["name"] for step in outcome.json["steps"]] == ["CheckSnapshot"]  # nothing was stopped
 
 
 def test_a_separate_wal_dir_is_filled_and_a_killed_run_goes_on_from_any_half(
@@ -213,3 +215,96 @@ def test_a_separate_wal_dir_is_filled_and_a_killed_run_goes_on_from_any_half(
         assert (found.cluster_id, found.member_id) == (plan.cluster_id, plan.survivor.member_id)
         assert found.problems == ()
         assert sorted(path.name for path in tmp_path.iterdir() if path.name != "lab") == ["data", "wal"]
+
+
+def test_what_the_snapshot_cannot_know_is_dropped_before_patroni_sees_it(scene: Scene) -> None:
+    kept, dropped = ("config", "initialize"), ("leader", "members/pg1", "failover", "status", "failsafe")
+    for name in (*kept, *dropped):
+        scene.tool.client(1).put(f"/service/old/{name}", "{}")
+    snapshot(scene.tool).unlink()
+    assert scene.tool.run("snapshot", "-o", str(snapshot(scene.tool))).code == 0
+    scene.kill(1, 2, 3)
+    file = read_snapshot(snapshot(scene.tool), "/service")
+    made, _ = plan_restore(scene.evidence(), file, Wish("n1"), time.time())
+    assert set(dropped) <= set(next(one for one in made.scopes if one.scope == "old").stale)
+    outcome = scene.apply(with_id(replace(made, scopes=(), rebuild=())))
+    assert outcome.code == 0, outcome.err
+    names = {kv.key for kv in scene.tool.client(1).range("/service/old/", prefix=True).kvs}
+    assert names == {f"/service/old/{name}" for name in kept}
+
+
+def test_old_members_that_come_back_do_not_join_it(scene: Scene) -> None:
+    scene.kill(1, 2, 3)
+    made = planned(scene)
+    lost = tuple(replace(one, lost=one.node != "n1") for one in made.fence)
+    for i in (2, 3):
+        scene.tool.forget_node(i)
+    outcome = scene.apply(with_id(replace(made, fence=lost, rebuild=())))
+    assert outcome.code == 0, outcome.err
+    told = [f for f in outcome.json["findings"] if f["code"] == "RECOVERY_LOST_MEMBER"]
+    assert [f["subject"] for f in told] == ["n2", "n3"]
+    assert "beside the new one" in told[0]["detail"]
+    scene.start(2, 3)
+    wait(lambda: scene.tool.client(2).status().leader_id, "the old members to find each other")
+    assert scene.tool.client(2).status().cluster_id == scene.cluster_id
+    assert [member.name for member in scene.tool.client(1).member_list().members] == ["n1"]
+    assert scene.tool.client(1).put("/app/new", "x")
+    assert scene.tool.client(2).range("/app/new").kvs == ()
+
+
+@pytest.mark.parametrize("place", ["wal-n1", "data/n1/wal"])
+def test_with_a_log_directory_of_its_own_it_gets_that_back(scene: Scene, place: str) -> None:
+    scene.stop(1, 2, 3)
+    data, wal = scene.tool.layout.etcd_data(1), scene.tool.layout.root / place
+    (data / "member" / "wal").rename(wal)
+    data.chmod(0o750)
+    inventory = yaml.safe_load(scene.tool.layout.inventory.read_text())
+    inventory["etcd"]["members"]["n1"]["wal_dir"] = str(wal)
+    scene.tool.layout.inventory.write_text(yaml.safe_dump(inventory))
+    env = scene.tool.layout.etcd_env(1)
+    env.write_text(f"{env.read_text()}ETCD_WAL_DIR={wal}\n")
+    outcome = scene.apply(with_id(replace(planned(scene), rebuild=())))
+    assert outcome.code == 0, outcome.err
+    assert list(wal.glob("*.wal"))
+    assert not (data / "member" / "wal").exists()
+    assert data.stat().st_mode & 0o777 == 0o750
+    assert len(scene.tool.client(1).range("/app/", prefix=True).kvs) == KEYS
+
+
+def test_once_it_has_begun_only_its_own_plan_leads_on(scene: Scene) -> None:
+    scene.kill(1, 2, 3)
+    one = with_id(replace(planned(scene), rebuild=()))
+    words = ("recover", "apply", str(scene.write(one)), "--confirm", one.id, "-f", "json")
+    assert scene.tool.run(*words, env={VARIABLE: "acted:3"}).code == -9
+    other = with_id(replace(one, made_at=one.made_at + 1))
+    assert scene.apply(other).json["error"]["code"] == "UNFINISHED_RECOVERY"
+    scene.write(one)
+    assert scene.tool.run(*words).code == 0
+
+
+def test_a_file_in_a_data_dir_and_a_small_disk_are_refused(scene: Scene) -> None:
+    scene.kill(1, 2, 3)
+    inside = scene.tool.layout.etcd_data(2) / "snapshot.db"
+    shutil.copy(snapshot(scene.tool), inside)
+    inventory = yaml.safe_load(scene.tool.layout.inventory.read_text())
+    inventory["policy"]["min_free_bytes"] = 2**59
+    scene.tool.layout.inventory.write_text(yaml.safe_dump(inventory))
+    outcome = scene.tool.run("restore", str(inside), "-f", "json")
+    assert outcome.code == 3
+    assert {"RESTORE_FILE_INSIDE", "DISK_SPACE"} <= set(codes(outcome))
+    assert outcome.json["plan"]["survivor"]["node"] == "n1"
+
+
+def test_a_tool_of_another_version_is_none(scene: Scene, tmp_path: Path, etcd_dir: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(etcd_dir / "etcd", other / "etcd")
+    says = "etcdutl version: 3.3.9 --data-dir --initial-cluster-token"
+    (other / "etcdutl").write_text(f"#!/bin/sh\necho {says}\n")
+    (other / "etcdutl").chmod(0o755)
+    inventory = yaml.safe_load(scene.tool.layout.inventory.read_text())
+    inventory["etcd"]["defaults"]["etcd"] = str(other / "etcd")
+    scene.tool.layout.inventory.write_text(yaml.safe_dump(inventory))
+    outcome = scene.tool.run("restore", str(snapshot(scene.tool)), "-f", "json", env={"PATH": "/nowhere"})
+    assert (outcome.code, outcome.json["error"]["code"]) == (2, "RESTORE_TOOL_MISSING")
+    assert "version 3.3" in outcome.json["error"]["message"]

@@ -34,15 +34,22 @@ def command(app: App, plan_file: Path, confirm: str | None, dry_run: bool) -> in
 
     Shows what will happen, in order, and asks for the plan's id. After a crash, give the same command again.
     """
-    began = time.time()
     plan = read_plan(plan_file)
     click.echo(plan_text(plan), err=True)
     if not steps_of(plan):
         return show_nothing(app, "A majority of etcd serves: nothing to recover.")
+    return carry_out(
+        app, plan, app.command_line("recover", "apply", str(plan_file)), confirm, dry_run=dry_run
+    )
+
+
+def carry_out(app: App, plan: RecoveryPlan, again: str, confirm: str | None, *, dry_run: bool) -> int:
+    """Have the plan, which was shown, confirmed, and do it; return the exit code. `again` goes on with it."""
+    began = time.time()
     if not dry_run and _confirmed(plan, confirm):
         began = time.time()  # the reading and typing is not the tool's
     with reporter(describe) as progress:
-        recovery = RecoveryWiring(app, plan, plan_file).recovery(progress, began)
+        recovery = RecoveryWiring(app, plan, again).recovery(progress, began)
         try:
             result = _dry(recovery.check(), began) if dry_run else recovery.run()
         except SituationError as error:

@@ -18,7 +18,8 @@ from patroni_etcd_reconfig.adapters.inventory import NodeConfig
 from patroni_etcd_reconfig.adapters.node_local import make_nodes
 from patroni_etcd_reconfig.adapters.process import accepts
 from patroni_etcd_reconfig.adapters.quarantine import LocalQuarantine
-from patroni_etcd_reconfig.adapters.snapshot_restore import find_tool, restore
+from patroni_etcd_reconfig.adapters.restore_tool import RestoreTool, find_tool
+from patroni_etcd_reconfig.adapters.snapshot_restore import check, restore
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.recover.collect import collector
 from patroni_etcd_reconfig.cli.recover.rebuilding import rebuild
@@ -51,13 +52,14 @@ LOOK = 1.0  # seconds for one look at the leases of all Patroni clusters
 class RecoveryWiring:
     """The parts that look and act for one plan."""
 
-    def __init__(self, app: App, plan: RecoveryPlan, plan_file: Path) -> None:
+    def __init__(self, app: App, plan: RecoveryPlan, again: str) -> None:
+        """`again` is the command line that goes on after a crash."""
         self.app = app
         self.plan = plan
         self.clock = SystemClock()
         self.nodes = make_nodes(app.inventory)
         self.collector = collector(app)
-        self.again = app.command_line("recover", "apply", str(plan_file))
+        self.again = again
         if plan.scopes:  # it takes 0.15 s to load, and PostgreSQL is asked while nobody can write
             threading.Thread(target=import_module, args=("psycopg",), daemon=True).start()
 
@@ -142,6 +144,7 @@ class RecoveryWiring:
             repair=self._repairing(isolation, journal, reporter).repair if isolation else dict,
             rebuild=partial(rebuild, self.app),
             verify=partial(verify, self.app, self),
+            check=self._check_restore,
             restore=self._restore,
         ).act
 
@@ -183,13 +186,19 @@ class RecoveryWiring:
         copies = back_up(self._config(name), label, self.app.policy.min_free_bytes)
         return {"copies": [one.path for one in copies], "sha256": [one.sha256 for one in copies]}
 
+    def _check_restore(self) -> Facts:
+        config, tool = self._restore_parts()
+        return check(config, tool, self.plan)
+
     def _restore(self) -> Facts:
+        config, tool = self._restore_parts()
+        return restore(config, tool, self.plan, f"restored.{operation_id_of(self.plan.id)}")
+
+    def _restore_parts(self) -> tuple[NodeConfig, RestoreTool]:
         if self.plan.survivor is None:
             raise ValueError("this plan has no survivor")
         config = self._config(self.plan.survivor.node)
-        return restore(
-            config, find_tool(find_etcd(config)), self.plan, f"restored.{operation_id_of(self.plan.id)}"
-        )
+        return config, find_tool(find_etcd(config))
 
     def _clusters(self, client: EtcdApi) -> tuple[PatroniCluster, ...]:
         return look_at_patroni(client, self.plan.namespace, seconds=LOOK)

@@ -33,7 +33,7 @@ def fences_around(
         stored = holder.node.data.members if holder.node.data else ()
         for member in (*holder.members, *stored, own):
             node = node_of(member, evidence)
-            fence = _fence(member, node, lost, hub)
+            fence = fence_of(member, node, lost, hub)
             if fence.node != survivor:
                 found.setdefault(fence.node, fence)
     return tuple(found[name] for name in sorted(found))
@@ -69,9 +69,10 @@ def fencing_findings(
         yield from _contradictions(name, fences, evidence, survivor)
 
 
-def _fence(
+def fence_of(
     member: Member, node: NodeEvidence | None, lost: frozenset[str], hub: NodeEvidence | None
 ) -> Fence:
+    """Return what keeps a member from coming back with its old data; `hub` is the survivor's node."""
     name = node.name if node else member.name or format_id(member.id)
     urls = (node.peer_urls if node else ()) or member.peer_urls
     client_urls = (node.client_urls if node else ()) or member.client_urls

@@ -44,6 +44,7 @@ class Survivor:
     snapshot: str = ""
     snapshot_sha256: str = ""
     peer_urls: tuple[str, ...] = ()  # as its node has them now; its member list may still say others
+    snapshot_size: int = 0  # bytes of the file
 
 
 @dataclass(frozen=True)

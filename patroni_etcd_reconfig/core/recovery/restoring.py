@@ -9,19 +9,34 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from patroni_etcd_reconfig.core.changes import Seat
-from patroni_etcd_reconfig.core.findings import Finding, blocker, warning
+from patroni_etcd_reconfig.core.findings import Finding, blocker, info, warning
 from patroni_etcd_reconfig.core.model import KeyValue, Member
 from patroni_etcd_reconfig.core.patroni_keys import group_by_scope
+from patroni_etcd_reconfig.core.recovery import obstacles
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, NodeEvidence
-from patroni_etcd_reconfig.core.recovery.fencing import fences_around, fencing_findings, is_beyond, node_of
+from patroni_etcd_reconfig.core.recovery.fencing import (
+    fence_of,
+    fences_around,
+    fencing_findings,
+    is_beyond,
+    node_of,
+)
 from patroni_etcd_reconfig.core.recovery.holders import Holder, holders_in
-from patroni_etcd_reconfig.core.recovery.model import Choice, Fence, RecoveryPlan, Survivor, Way
+from patroni_etcd_reconfig.core.recovery.model import Choice, Fence, RecoveryPlan, ScopePlan, Survivor, Way
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
+from patroni_etcd_reconfig.core.recovery.restore_checks import (
+    about_node,
+    check_room,
+    majority_running,
+    revision_goes_back,
+    serving,
+)
 from patroni_etcd_reconfig.core.recovery.scopes import ScopeView, scopes_of
 from patroni_etcd_reconfig.core.recovery.standing import object_in
+from patroni_etcd_reconfig.core.recovery.volatile import is_volatile
 
 Planned = tuple[RecoveryPlan, tuple[Finding, ...]]
 
@@ -48,6 +63,9 @@ class Wish:
     lost: frozenset[str] = frozenset()
     choice: Choice = field(default_factory=Choice)
     raw: bool = False  # a file without a hash may be used
+    bumps: bool = True  # the tool on that node can raise revisions
+    moved: str = ""  # the directory that will be set aside with the file in it; "" = it lies elsewhere
+    reserve: int = 0  # bytes that stay free on the node's disk
 
 
 def token_of(sha256: str, made_at: float) -> str:
@@ -67,7 +85,7 @@ def plan_restore(evidence: Evidence, file: SnapshotFile, wish: Wish, now: float)
     node = evidence.node(wish.node)
     urls = node.peer_urls if node else ()
     holders = holders_in(evidence)
-    fences = _fences(evidence, holders, wish)
+    fences = _fences(evidence, holders, file, wish)
     views = scopes_of(evidence, file.keys, wish.choice)
     token = token_of(file.sha256, now)
     cluster_id, member_id = ids_of(urls, token)
@@ -79,25 +97,47 @@ def plan_restore(evidence: Evidence, file: SnapshotFile, wish: Wish, now: float)
         cluster_id=cluster_id,
         survivor=_survivor(wish.node, member_id, urls, file),
         fence=fences,
-        scopes=tuple(view.plan for view in views),
+        scopes=tuple(_scope(view, file, evidence.namespace) for view in views),
         rebuild=_rebuild(evidence, holders, fences, file, wish.node),
-        losses=(_lost_writes(file, now), *(line for view in views for line in view.losses)),
+        losses=(_lost_writes(file, holders, now), *(line for view in views for line in view.losses)),
         choices=tuple(_choices(wish)),
     )
-    return with_id(plan), tuple(_findings(evidence, holders, file, wish, plan, views))
+    found = (*_findings(evidence, holders, file, wish, plan, views), *_about_config(file, plan, now))
+    return with_id(plan), found
+
+
+def choose_node(evidence: Evidence, wanted: str, here: Iterable[str]) -> str:
+    """Return the node that gets the data: the wanted one, else the first of this machine within reach."""
+    able = [name for name in sorted(here) if (node := evidence.node(name)) and node.reachable]
+    return wanted or next(iter(able), "")
+
+
+def _scope(view: ScopeView, file: SnapshotFile, namespace: str) -> ScopePlan:
+    """All that is volatile is dropped, be it true or not."""
+    grouped = {one.scope: one for one in group_by_scope(file.keys, f"/{namespace.strip('/')}")}
+    own = grouped.get(view.plan.scope)
+    dropped = tuple(name for name in sorted(own.keys) if is_volatile(name)) if own else ()
+    return replace(view.plan, stale=tuple(dict.fromkeys((*view.plan.stale, *dropped))))
 
 
 def _survivor(name: str, member_id: int, urls: tuple[str, ...], file: SnapshotFile) -> Survivor:
     why = f"a new cluster from {file.path}, revision {file.revision}"
-    return Survivor(name, member_id, 0, 0, 0, 0, False, why, file.path, file.sha256, urls)
+    return Survivor(name, member_id, 0, 0, 0, 0, False, why, file.path, file.sha256, urls, file.size)
 
 
-def _fences(evidence: Evidence, holders: tuple[Holder, ...], wish: Wish) -> tuple[Fence, ...]:
+def _fences(
+    evidence: Evidence, holders: tuple[Holder, ...], file: SnapshotFile, wish: Wish
+) -> tuple[Fence, ...]:
     """Everybody whose data or member entry was found, the restored node's own old member too.
 
-    And nodes of which nothing is known: they may hold data.
+    Where no data is left, the members of the snapshot; and nodes of which nothing is known: they may hold
+    data.
     """
-    known = (*fences_around(wish.node, evidence, holders, wish.lost), *_own(evidence.node(wish.node)))
+    hub = evidence.node(wish.node)
+    of_then = () if holders else file.members
+    listed = (fence_of(member, node_of(member, evidence), wish.lost, hub) for member in of_then)
+    others = (fence for fence in listed if fence.node != wish.node)
+    known = (*fences_around(wish.node, evidence, holders, wish.lost), *others, *_own(hub))
     names = {fence.node for fence in known}
     hosts = {node.host for node in evidence.nodes if node.peer_urls}
     # A silent client URL at a known node's host is that node's: etcd 3.5.1 keeps none in its database.
@@ -132,9 +172,19 @@ def _rebuild(
     return tuple(_seat(node) for node in back if node.peer_urls and not is_beyond(node, hub))
 
 
-def _lost_writes(file: SnapshotFile, now: float) -> str:
-    age = max(0.0, now - file.written_at)
-    return f"DCS: what was written after revision {file.revision}; the file was last changed {age:.0f} s ago"
+def _lost_writes(file: SnapshotFile, holders: tuple[Holder, ...], now: float) -> str:
+    known = [(one.node.data.revision or 0, one.name) for one in holders if one.node.data]
+    most, name = max(known, default=(0, ""))
+    counted = f"{name} had reached {most}, so at least {most - file.revision}"
+    return (
+        f"DCS: what was written after revision {file.revision}; the file was last changed {_age(file, now)} "
+        "ago; " + (counted if most > file.revision else "how many writes is not known")
+    )
+
+
+def _age(file: SnapshotFile, now: float) -> str:
+    seconds = max(0.0, now - file.written_at)
+    return f"{seconds:.0f} s" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 def _choices(wish: Wish) -> Iterator[str]:
@@ -153,38 +203,16 @@ def _findings(
     views: tuple[ScopeView, ...],
 ) -> Iterator[Finding]:
     yield from serving(evidence)
-    yield from _about_node(evidence.node(wish.node), wish.node)
+    yield from majority_running(holders)
+    yield from obstacles.quorum_elsewhere(evidence, plan.fence)
+    yield from about_node(evidence.node(wish.node), wish.node)
+    yield from check_room(evidence.node(wish.node), file.size, wish.reserve)
     yield from _about_file(file, wish, evidence.namespace)
     yield from _newer(holders, file)
     yield from fencing_findings(plan.fence, evidence, wish.lost, wish.node)
     yield from _paused(evidence, file)
     for view in views:
         yield from view.findings
-
-
-def serving(evidence: Evidence) -> Iterator[Finding]:
-    """An etcd that serves, or has a leader, is not to be replaced by an old copy."""
-    for node in evidence.nodes:
-        if node.live and (node.live.quorate or node.live.status.leader_id is not None):
-            yield blocker(
-                "RESTORE_QUORUM_SERVES",
-                node.name,
-                "etcd has a quorum: a restore would throw away all that was written after the snapshot",
-                "nothing is to be restored while it serves: patronictl-etcd status",
-                transient=True,
-            )
-
-
-def _about_node(node: NodeEvidence | None, name: str) -> Iterator[Finding]:
-    if node is None or not node.reachable:
-        problem = (node.problem if node else "") or "the inventory does not name it"
-        remedy = "run this on its machine, with an inventory that has it with via: local"
-        yield blocker("SURVIVOR_UNREACHABLE", name, problem, remedy)
-    elif not node.peer_urls:
-        remedy = f"put peer_url under etcd.members.{name} in the inventory"
-        yield blocker("RESTORE_NO_PEER_URL", name, "nothing says what its peer URL is", remedy)
-    elif node.config_problem:
-        yield blocker("NODE_CONFIG", name, node.config_problem, "correct its configuration")
 
 
 def _about_file(file: SnapshotFile, wish: Wish, namespace: str) -> Iterator[Finding]:
@@ -195,6 +223,15 @@ def _about_file(file: SnapshotFile, wish: Wish, namespace: str) -> Iterator[Find
             f"no Patroni cluster has its keys in it under {namespace}",
             "this is the snapshot of another etcd, or the namespace in the Patroni file is another",
         )
+    if wish.moved:
+        yield blocker(
+            "RESTORE_FILE_INSIDE",
+            file.path,
+            f"it lies in {wish.moved}, which is set aside before the file is read",
+            "copy it to a directory that is no data dir",
+        )
+    if not wish.bumps:
+        yield revision_goes_back(wish.node, file.revision)
     if not file.hashed:
         make = warning if wish.raw else blocker
         yield make(
@@ -203,6 +240,18 @@ def _about_file(file: SnapshotFile, wish: Wish, namespace: str) -> Iterator[Find
             "it ends with no hash, so damage in it does not show, and a copy made while etcd ran is none",
             "use a file that a snapshot command saved, or go on with this one: --raw-database",
         )
+
+
+def _about_config(file: SnapshotFile, plan: RecoveryPlan, now: float) -> Iterator[Finding]:
+    held = {one.scope for one in group_by_scope(file.keys, f"/{plan.namespace.strip('/')}")}
+    for scope in plan.scopes:
+        if scope.scope in held:
+            yield info(
+                "RESTORE_CONFIG",
+                scope.scope,
+                f"its dynamic configuration becomes that of the snapshot, {_age(file, now)} old",
+                f"compare it afterwards: patronictl show-config {scope.scope}",
+            )
 
 
 def _newer(holders: tuple[Holder, ...], file: SnapshotFile) -> Iterator[Finding]:
@@ -229,24 +278,3 @@ def _paused(evidence: Evidence, file: SnapshotFile) -> Iterator[Finding]:
                 "Patroni was paused when the snapshot was taken, is not now, and will be again",
                 f"patronictl resume {found.scope}, once etcd is back",
             )
-
-
-def check_restore(plan: RecoveryPlan, seen: Evidence) -> Iterator[Finding]:
-    """Return what stands in the way of a restore now, before its first step."""
-    again = "make the plan again: patronictl-etcd restore"
-    yield from serving(seen)
-    yield from _about_node(seen.node(plan.survivor.node) if plan.survivor else None, _name(plan))
-    for fence in plan.fence:
-        node = seen.node(fence.node)
-        if fence.lost and node is not None and (node.live is not None or node.service_active):
-            yield blocker("LOST_ANSWERS", fence.node, "it was declared lost, but its etcd runs", again)
-        elif not fence.lost and (node is None or not node.reachable):
-            detail = (node.problem if node else "") or "nobody could look at it"
-            yield blocker("CANNOT_FENCE", fence.node, detail, f"make it reachable, or {again}")
-        elif not fence.lost and node and node.data and node.data.member_id != fence.member_id:
-            detail = f"{node.data.path} holds another member's data than when the plan was made"
-            yield blocker("PLAN_OTHER_CLUSTER", fence.node, detail, again)
-
-
-def _name(plan: RecoveryPlan) -> str:
-    return plan.survivor.node if plan.survivor else ""

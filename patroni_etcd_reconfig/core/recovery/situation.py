@@ -12,7 +12,7 @@ from patroni_etcd_reconfig.core.findings import Finding, blocker
 from patroni_etcd_reconfig.core.model import format_id
 from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts, Evidence, NodeEvidence
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Survivor, Way
-from patroni_etcd_reconfig.core.recovery.restoring import check_restore
+from patroni_etcd_reconfig.core.recovery.restore_checks import check_restore
 
 # These say that the plan is of another situation (exit code 7), the others that something is in the way (3).
 MISMATCHES = frozenset({"SURVIVOR_CHANGED", "SURVIVOR_RUNS_NOW", "PLAN_OTHER_CLUSTER"})
@@ -29,7 +29,7 @@ def check_situation(
     if plan.way is Way.START:
         return tuple(_check_starting(plan, seen))
     if plan.way is Way.RESTORE:
-        return tuple(check_restore(plan, seen))
+        return tuple(check_restore(plan, seen, reserve))
     survivor = plan.survivor
     if plan.way is not Way.FORCE or survivor is None:
         return ()

@@ -63,6 +63,20 @@ class ForceNewCluster:
 
 
 @dataclass(frozen=True)
+class CheckSnapshot:
+    """Check that the file is the plan's, and that all is there to restore it, before anything is stopped."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class DropVolatileKeys:
+    """Delete, in quarantine, the keys that a snapshot can't know the truth of."""
+
+    node: str
+
+
+@dataclass(frozen=True)
 class RestoreSnapshot:
     """Make a new cluster of one node from a snapshot file, with a new token, and start it in quarantine."""
 
@@ -118,7 +132,9 @@ RecoveryStep = (
     | BackUpData
     | FenceMembers
     | ForceNewCluster
+    | CheckSnapshot
     | RestoreSnapshot
+    | DropVolatileKeys
     | RaiseTerm
     | RepairKeys
     | OpenToPatroni
@@ -126,6 +142,7 @@ RecoveryStep = (
     | RebuildMembers
     | VerifyRecovery
 )
+_ONLY_LOOK = (SaveSurvivor, BackUpData, CheckSnapshot, AwaitQuorum, AwaitLeaders, VerifyRecovery)
 _KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in RecoveryStep.__args__}
 
 
@@ -163,7 +180,8 @@ def _restore(plan: RecoveryPlan, survivor: Survivor, scopes: tuple[str, ...]) ->
     """Fencing is the backup, too: the old data of the restored node is set aside with the others'."""
     node = survivor.node
     repair = (RepairKeys(scopes),) if scopes else ()
-    return (*_fencing(plan), RestoreSnapshot(node), *repair, OpenToPatroni(node))
+    new = (RestoreSnapshot(node), DropVolatileKeys(node))
+    return (CheckSnapshot(node), *_fencing(plan), *new, *repair, OpenToPatroni(node))
 
 
 def _fencing(plan: RecoveryPlan) -> tuple[RecoveryStep, ...]:
@@ -193,7 +211,7 @@ def subject(step: RecoveryStep) -> str:
 
 def changes_something(step: RecoveryStep) -> bool:
     """Tell whether a recovery that was interrupted in this step has to be finished."""
-    return not isinstance(step, (SaveSurvivor, BackUpData, AwaitQuorum, AwaitLeaders, VerifyRecovery))
+    return not isinstance(step, _ONLY_LOOK)
 
 
 def describe(step: RecoveryStep) -> str:
@@ -211,12 +229,15 @@ def describe(step: RecoveryStep) -> str:
         return f"copy the data dir of {about} and compare the copy"
     if isinstance(step, FenceMembers):
         return f"fence {about}: stopped, data set aside, no new cluster by an accidental start"
+    if isinstance(step, CheckSnapshot):
+        return f"check the snapshot again, and that {about} has a tool that can restore it"
     return _describe_quarantine(step, about)
 
 
 def _describe_quarantine(
     step: ForceNewCluster
     | RestoreSnapshot
+    | DropVolatileKeys
     | RaiseTerm
     | RepairKeys
     | OpenToPatroni
@@ -229,6 +250,8 @@ def _describe_quarantine(
         return f"start {about} in quarantine, once with --force-new-cluster: it goes on alone"
     if isinstance(step, RestoreSnapshot):
         return f"restore the snapshot on {about} as a new cluster with a new token, in quarantine"
+    if isinstance(step, DropVolatileKeys):
+        return "drop what a snapshot can't know, in quarantine: leader, members, failover, status, failsafe"
     if isinstance(step, RaiseTerm):
         return f"restart {about} in quarantine without the flag until its raft term is {step.minimum} or more"
     if isinstance(step, RepairKeys):

@@ -12,6 +12,8 @@ from patroni_etcd_reconfig.core.recovery.steps import (
     AwaitLeaders,
     AwaitQuorum,
     BackUpData,
+    CheckSnapshot,
+    DropVolatileKeys,
     FenceMembers,
     ForceNewCluster,
     OpenToPatroni,
@@ -25,6 +27,7 @@ from patroni_etcd_reconfig.core.recovery.steps import (
     StopSurvivor,
     VerifyRecovery,
 )
+from patroni_etcd_reconfig.engine.recovery.dropping import drop_volatile
 from patroni_etcd_reconfig.engine.recovery.fencing import Fencing
 from patroni_etcd_reconfig.engine.recovery.isolation import Isolation
 from patroni_etcd_reconfig.engine.recovery.journal import FLAG_INTENDED, RecoveryJournal
@@ -44,6 +47,7 @@ class RecoveryActions:
     repair: Callable[[], Facts]
     rebuild: Callable[[tuple[Seat, ...]], Facts]
     verify: Callable[[], Facts]
+    check: Callable[[], Facts] = dict  # raises unless all that a restore needs is there
     restore: Callable[[], Facts] = dict  # makes the data dir of a snapshot, whole or not at all
 
     def act(self, step: RecoveryStep) -> Facts:
@@ -59,22 +63,29 @@ class RecoveryActions:
             return self.fencing.back_up(self._survivor)
         if isinstance(step, FenceMembers):
             return self.fencing.fence(step.nodes)
-        if isinstance(step, (ForceNewCluster, RestoreSnapshot, RaiseTerm, RepairKeys)):
+        if isinstance(step, CheckSnapshot):
+            return self.check()
+        if isinstance(step, (ForceNewCluster, RestoreSnapshot, DropVolatileKeys, RaiseTerm, RepairKeys)):
             return self._isolated(step, self._isolation)
         return self._open(step)
 
     def _isolated(
-        self, step: ForceNewCluster | RestoreSnapshot | RaiseTerm | RepairKeys, isolation: Isolation
+        self,
+        step: ForceNewCluster | RestoreSnapshot | DropVolatileKeys | RaiseTerm | RepairKeys,
+        isolation: Isolation,
     ) -> Facts:
         if isinstance(step, ForceNewCluster):
             self.fencing.prove_stopped()
             return isolation.force(given_before=self.journal.record.forced, mark=self._mark)
         if isinstance(step, RestoreSnapshot):
             self.fencing.prove_stopped()
+            self._mark()
             return {**self.restore(), "term": isolation.ensure().raft_term}
         if isinstance(step, RaiseTerm):
             return isolation.raise_term(step.minimum)
         isolation.ensure()
+        if isinstance(step, DropVolatileKeys):
+            return drop_volatile(isolation.client(), self.plan.namespace, self.journal.note)
         return self.repair()
 
     def _open(
@@ -93,7 +104,7 @@ class RecoveryActions:
         return assert_never(step)
 
     def _mark(self) -> None:
-        """From here on a later run must find out whether the flag took effect."""
+        """From here on only this plan leads on, and a later run must find out what took effect."""
         self.journal.note({FLAG_INTENDED: True})
 
     @property

@@ -25,7 +25,8 @@ from patroni_etcd_reconfig.errors import JournalError
 from patroni_etcd_reconfig.ports import Clock
 
 FORMAT = 1
-FLAG_INTENDED = "flag_intended"  # the fact that --force-new-cluster was about to be given
+# --force-new-cluster was about to be given, or restored data to be put in place.
+FLAG_INTENDED = "flag_intended"
 _MOVE = "move it out of the state directory, and apply the plan again"
 
 
@@ -50,7 +51,7 @@ class RecoveryRecord:
 
     @property
     def forced(self) -> bool:
-        """Tell whether --force-new-cluster may have been given: from there on only this plan leads on."""
+        """Tell whether a new cluster may have been made: from there on only this plan leads on."""
         return bool(self.facts.get(FLAG_INTENDED))
 
 
@@ -126,10 +127,17 @@ def read(lines: Iterable[str], source: str) -> RecoveryRecord:
 
 
 def other_recoveries(state_dir: Path, plan_id: str) -> list[RecoveryRecord]:
-    """Return the recoveries of other plans that forced a new cluster here and are not finished."""
+    """Return the recoveries of other plans that made a new cluster here and are not finished."""
     paths = sorted((state_dir / "recoveries").glob("*.jsonl"))
     records = [read(lines, str(path)) for path in paths if (lines := whole_lines(path))]
     return [r for r in records if r.forced and r.state != "done" and r.plan_id != plan_id]
+
+
+def begun_recoveries(state_dir: Path) -> list[str]:
+    """Return the ids of the plans whose recovery changed something here and is not finished."""
+    paths = sorted((state_dir / "recoveries").glob("*.jsonl"))
+    records = [read(lines, str(path)) for path in paths if (lines := whole_lines(path))]
+    return [record.plan_id for record in records if record.touched and record.state != "done"]
 
 
 def _begin(entry: Mapping[str, Any]) -> RecoveryRecord:

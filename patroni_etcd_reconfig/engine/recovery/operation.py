@@ -96,7 +96,7 @@ class Recovery:
                     blocker(
                         "UNFINISHED_RECOVERY",
                         record.operation_id,
-                        "this recovery has forced a new cluster and is not finished",
+                        "this recovery has made a new cluster and is not finished",
                         f"apply its plan again, {record.plan_id}: only that leads on from there",
                     ),
                 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from patroni_etcd_reconfig.core.findings import Finding, blocker, info, warning
 from patroni_etcd_reconfig.core.model import Health, Observation, PatroniCluster, format_id
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, ScopePlan, Way
+from patroni_etcd_reconfig.core.recovery.restore_checks import revision_goes_back
 from patroni_etcd_reconfig.core.relocation_checks import check_hosts
 from patroni_etcd_reconfig.engine.recovery.journal import RecoveryRecord
 
@@ -30,7 +32,7 @@ class Goal:
         etcd, again = self.seen.etcd, "look at the etcd logs; then: patronictl-etcd recover verify"
         if not etcd.linearizable:
             yield blocker("RECOVERY_NO_QUORUM", "etcd", "no member serves a linearizable read", again)
-        if etcd.cluster_id != self.plan.cluster_id and self.plan.way is not Way.RESTORE:
+        if etcd.cluster_id != self.plan.cluster_id:
             detail = f"it is cluster {format_id(etcd.cluster_id)}, not {format_id(self.plan.cluster_id)}"
             yield blocker("RECOVERY_OTHER_CLUSTER", "etcd", detail, "check the hosts in the Patroni file")
         if not self.same_data:
@@ -102,7 +104,26 @@ def report(plan: RecoveryPlan, record: RecoveryRecord) -> tuple[Finding, ...]:
         if paths:
             detail = f"its old data was set aside: {', '.join(paths)}"
             found.append(info("RECOVERY_FENCED", name, detail, "delete it when nobody misses anything"))
-    return (*found, *(_lost(fence.node, fence.member_id) for fence in plan.fence if fence.lost))
+    restoring = plan.way is Way.RESTORE
+    lost = _lost_to_restore if restoring else _lost
+    return (
+        *found,
+        *(_restored(plan, facts) if restoring else ()),
+        *(lost(fence.node, fence.member_id) for fence in plan.fence if fence.lost),
+    )
+
+
+def _restored(plan: RecoveryPlan, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    if facts.get("bumped") is False:
+        yield revision_goes_back(_survivor(plan), facts.get("revision") or 0)
+    if facts.get("old_members"):
+        yield warning(
+            "RESTORE_OLD_MEMBERS",
+            _survivor(plan),
+            f"its restore tool has left {', '.join(facts['old_members'])} in the database, as that of "
+            "etcd 3.4 does: nothing notices before an upgrade to 3.6 (etcd issue 20967)",
+            "go to 3.6 by way of 3.5.26 or later, which cleans it",
+        )
 
 
 def _survivor(plan: RecoveryPlan) -> str:
@@ -115,6 +136,20 @@ def _lost(name: str, member_id: int) -> Finding:
         name,
         f"it could not be fenced: with its old data it is still member {format_id(member_id)}, and two such "
         "members go on as the old cluster when they do not reach the survivor",
+        f"before {name} is switched on: cut it off the network, or boot it without etcd; set its data dir "
+        "aside and put initial-cluster-state: existing into its configuration; "
+        f"then: patronictl-etcd add {name}",
+    )
+
+
+def _lost_to_restore(name: str, member_id: int) -> Finding:
+    """Of another cluster id, it does not even notice that there is a new one."""
+    who = f"member {format_id(member_id)} of the old cluster" if member_id else "what it was"
+    return warning(
+        "RECOVERY_LOST_MEMBER",
+        name,
+        f"it could not be fenced: with its old data it is still {who}, and two such members go on as the old "
+        "cluster, beside the new one, whether they reach it or not",
         f"before {name} is switched on: cut it off the network, or boot it without etcd; set its data dir "
         "aside and put initial-cluster-state: existing into its configuration; "
         f"then: patronictl-etcd add {name}",

@@ -7,10 +7,18 @@ from dataclasses import replace
 from patroni_etcd_reconfig.core.findings import Finding, Severity, blockers
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Way
-from patroni_etcd_reconfig.core.recovery.restoring import SnapshotFile, Wish, ids_of, plan_restore
+from patroni_etcd_reconfig.core.recovery.restoring import (
+    SnapshotFile,
+    Wish,
+    choose_node,
+    ids_of,
+    plan_restore,
+)
 from patroni_etcd_reconfig.core.recovery.situation import check_situation
 from patroni_etcd_reconfig.core.recovery.steps import (
     AwaitLeaders,
+    CheckSnapshot,
+    DropVolatileKeys,
     FenceMembers,
     OpenToPatroni,
     RebuildMembers,
@@ -19,7 +27,9 @@ from patroni_etcd_reconfig.core.recovery.steps import (
     VerifyRecovery,
     steps_of,
 )
+from patroni_etcd_reconfig.core.recovery.volatile import drops_of
 from tests.core.recovery.builders import (
+    NAMESPACE,
     NOW,
     SCOPE,
     SYSID,
@@ -76,8 +86,10 @@ def test_all_members_of_before_are_fenced_and_all_but_the_restored_one_come_back
     assert [seat.name for seat in made.rebuild] == ["b", "c"]
     kinds = [type(step) for step in steps_of(made)]
     assert kinds == [
+        CheckSnapshot,
         FenceMembers,
         RestoreSnapshot,
+        DropVolatileKeys,
         RepairKeys,
         OpenToPatroni,
         AwaitLeaders,
@@ -88,7 +100,7 @@ def test_all_members_of_before_are_fenced_and_all_but_the_restored_one_come_back
 
 def test_without_any_data_the_members_of_the_snapshot_come_back() -> None:
     made, _ = plan(found(*NODES, *POSTGRES))
-    assert made.fence == ()
+    assert [(fence.node, fence.lost) for fence in made.fence] == [("b", False), ("c", False)]
     assert [seat.name for seat in made.rebuild] == ["b", "c"]
 
 
@@ -105,7 +117,7 @@ def test_a_node_that_nobody_could_look_at_must_be_declared_lost() -> None:
     assert stopping(plan(evidence)[1]) == {"RECOVERY_NOT_FENCED"}
     made, findings = plan(evidence, lost="c")
     assert not blockers(findings)
-    assert [(fence.node, fence.lost) for fence in made.fence] == [("c", True)]
+    assert [(fence.node, fence.lost) for fence in made.fence] == [("b", False), ("c", True)]
     assert made.choices == ("--lost c",)
     assert [seat.name for seat in made.rebuild] == ["b"]
 
@@ -161,6 +173,67 @@ def test_a_pause_of_then_is_told_and_a_pause_of_now_is_kept() -> None:
     assert "RESTORE_PAUSED" not in told(findings)
     assert made.scopes[0].scope == SCOPE
     assert made.scopes[0].paused
+
+
+def test_where_no_data_is_left_a_member_that_only_the_snapshot_knows_must_be_declared_lost() -> None:
+    evidence = found(wiped("a"), wiped("b"), *POSTGRES)
+    assert stopping(plan(evidence)[1]) == {"RECOVERY_NOT_FENCED"}
+    made, findings = plan(evidence, lost="c")
+    assert not blockers(findings)
+    assert [(fence.node, fence.lost) for fence in made.fence] == [("b", False), ("c", True)]
+
+
+def test_what_only_another_machine_controls_must_be_empty_there() -> None:
+    elsewhere = replace(down("b"), collected_by="another")
+    assert stopping(plan(found(down("a"), elsewhere, wiped("c"), *POSTGRES))[1]) == {"RECOVERY_NOT_FENCED"}
+
+
+def test_members_that_run_and_do_not_find_each_other_are_no_loss() -> None:
+    nodes = (wiped("a"), running("b"), running("c"))
+    assert "RECOVERY_MAJORITY_RUNS" in stopping(plan(found(*nodes, *POSTGRES))[1])
+    made, _ = plan(found(*NODES, *POSTGRES))
+    assert "RECOVERY_MAJORITY_RUNS" in stopping(check_situation(made, found(*nodes), 0))
+
+
+def test_the_disk_must_have_room_for_the_new_data_beside_the_old() -> None:
+    little = replace(wiped("a"), data_free_bytes=64_000_000)
+    assert stopping(plan(found(little, *NODES[1:], *POSTGRES))[1]) == {"DISK_SPACE"}
+    made, _ = plan(found(*NODES, *POSTGRES))
+    assert stopping(check_situation(made, found(little, *NODES[1:]), 0)) == {"DISK_SPACE"}
+
+
+def test_a_file_that_would_be_set_aside_is_refused() -> None:
+    wish = Wish("a", moved="/var/lib/etcd")
+    assert stopping(plan_restore(found(*NODES, *POSTGRES), FILE, wish, NOW)[1]) == {"RESTORE_FILE_INSIDE"}
+
+
+def test_a_tool_that_cannot_raise_revisions_is_told() -> None:
+    _, findings = plan_restore(found(*NODES, *POSTGRES), FILE, Wish("a", bumps=False), NOW)
+    assert told(findings)["RESTORE_REVISION_BACK"] is Severity.WARNING
+    assert "RESTORE_REVISION_BACK" not in told(plan(found(*NODES, *POSTGRES))[1])
+
+
+def test_what_is_lost_is_counted_against_the_data_that_was_found() -> None:
+    assert "how many writes is not known" in plan(found(*NODES, *POSTGRES))[0].losses[0]
+    made, _ = plan(found(down("a", revision=80), *NODES[1:], *POSTGRES))
+    assert "a had reached 80, so at least 30" in made.losses[0]
+
+
+def test_the_first_node_within_reach_gets_the_data_unless_another_is_named() -> None:
+    evidence = found(away("a"), wiped("b"), wiped("c"))
+    assert choose_node(evidence, "", "cba") == "b"
+    assert choose_node(evidence, "c", "abc") == "c"
+    assert choose_node(evidence, "", "a") == ""
+
+
+def test_what_a_snapshot_cannot_know_is_stale_and_dropped_in_all_scopes_leaders_first() -> None:
+    assert {"leader", "members/pg1", "members/pg2"} <= set(plan(found(*NODES, *POSTGRES))[0].scopes[0].stale)
+    volatile = [kv(name, {}) for name in ("failover", "status", "failsafe", "sync")]
+    kvs = (*KEYS, *volatile, kv("leader", "x", scope="other"))
+    dropped = [drop.key for drop in drops_of(kvs, NAMESPACE)]
+    assert dropped[:2] == [f"{NAMESPACE}/{SCOPE}/leader", f"{NAMESPACE}/other/leader"]
+    left = {one.key.rpartition("/")[2] for one in kvs if one.key not in dropped}
+    assert left == {"initialize", "config", "history", "sync"}
 
 
 def test_before_its_first_step_a_restore_looks_again() -> None:
