@@ -58,7 +58,7 @@ def _facts(
         consistent_index=store.consistent_index,
         revision=store.revision,
         is_learner=_is_learner(store, member_id),
-        is_removed=member_id in store.removed,
+        is_removed=member_id in store.removed | log.removed,
         members=store.members,
         keys=store.keys,
         torn_tail=log.torn_tail,

@@ -9,7 +9,7 @@ tears is at the end, and Python is slow at checksums. Damage further back shows 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +24,8 @@ _LONGEST = 10 * 1024**2  # etcd's maxWALEntrySizeLimit: a longer record is no re
 _FIELD = 8  # bytes of a frame's length field
 _TYPE_FIELD = 0x08  # how every record begins: field 1, a number
 _LENGTH_MASK = (1 << 56) - 1
+_CONF_CHANGE, _REMOVE_NODE = 1, 1  # raftpb.EntryType and raftpb.ConfChangeType (raft.proto)
+_SHORT = 128  # bytes; a removal has numbers only: five of at most 10 bytes, and their keys
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.wal")
 _HEAD = 4096  # bytes; the metadata is the second record of a segment
 
@@ -46,6 +48,14 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Removal:
+    """An entry that removes a member; it counts once it is committed."""
+
+    index: int
+    member_id: int
+
+
+@dataclass(frozen=True)
 class Segment:
     """What one segment tells: its last entry and its last snapshot, None without any.
 
@@ -57,6 +67,7 @@ class Segment:
     snapshot: Position | None = None
     torn: bool = False
     damage: str = ""
+    removals: tuple[Removal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class LogFacts:
     last: Position
     torn_tail: bool
     problems: tuple[str, ...]
+    removed: frozenset[int] = frozenset()  # ids whose removal was committed; the database may not have it yet
 
 
 @dataclass(frozen=True)
@@ -84,10 +96,12 @@ def read_log(names: Iterable[str], content: Callable[[str], memoryview]) -> LogF
     segments = sorted(name for name in names if _NAME.fullmatch(name))
     problems = _gaps(segments)
     state, ends, torn = HardState(0, 0, 0), [Position(0, 0)], False
+    removals: list[Removal] = []
     for number, name in enumerate(reversed(segments)):
         found = read_segment(content(name), is_last=number == 0)
         state, torn = (state if state.term else found.state or state), torn or found.torn
         ends += [end for end in (found.entry, found.snapshot) if end]
+        removals += found.removals
         problems += [f"{name}: {found.damage}"] if found.damage else []
         if state.term and found.entry:  # a snapshot alone can be of an index before the last entry
             break
@@ -97,7 +111,8 @@ def read_log(names: Iterable[str], content: Callable[[str], memoryview]) -> LogF
     whose = read_identity(bytes(content(segments[-1])[:_HEAD])) if segments else None
     whose = whose or (read_identity(bytes(content(segments[0])[:_HEAD])) if segments else None)
     problems += [] if whose else ["no segment says whose it is"]
-    return LogFacts(whose, state, last, torn, tuple(problems))
+    removed = frozenset(one.member_id for one in removals if one.index <= state.commit)
+    return LogFacts(whose, state, last, torn, tuple(problems), removed)
 
 
 def read_segment(data: memoryview, *, is_last: bool) -> Segment:
@@ -112,7 +127,23 @@ def read_segment(data: memoryview, *, is_last: bool) -> Segment:
         torn = is_last and bad == len(frames) - 1 and _is_torn(data, frames[bad])
         damage = "" if torn else f"wrong checksum at byte {frames[bad].start}"
         frames = frames[:bad]
-    return Segment(_state(data, frames), _entry(data, frames), _snapshot(data, frames), torn, damage)
+    removals = tuple(_removals(data, frames))
+    return Segment(
+        _state(data, frames), _entry(data, frames), _snapshot(data, frames), torn, damage, removals
+    )
+
+
+def _removals(data: memoryview, frames: Sequence[_Frame]) -> Iterator[Removal]:
+    """Find raftpb.ConfChange entries (type 1: type 1, index 3, data 4) that remove (2: 1) a node (3).
+
+    Such an entry is short, which saves reading most of the others.
+    """
+    for frame in frames:
+        if frame.end - frame.start <= _SHORT and _kind(data, frame) == RecordType.ENTRY:
+            entry = _payload(data, frame)
+            change = fields_of(bytes_in(entry, 4)) if number_in(entry, 1) == _CONF_CHANGE else None
+            if change and number_in(change, 2) == _REMOVE_NODE:
+                yield Removal(number_in(entry, 3), number_in(change, 3))
 
 
 def _gaps(names: Sequence[str]) -> list[str]:

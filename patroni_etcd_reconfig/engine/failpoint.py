@@ -1,8 +1,8 @@
 """Where a test lets the tool die: `PATRONI_ETCD_RECONFIG_FAILPOINT="acted:AddLearner"`. For tests only.
 
 The moments are `before` (nothing is in the journal), `acted` (the step acted, and its outcome is not in
-the journal yet) and `after` (it is). Instead of the kind of step its number in the operation can be given,
-counted from 1.
+the journal yet) and `after` (it is). Instead of the kind of step its number can be given, counted from 1: in
+the operation, or in this run of a recovery.
 """
 
 from __future__ import annotations

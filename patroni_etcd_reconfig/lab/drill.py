@@ -20,7 +20,7 @@ from typing import Any
 
 import psycopg
 
-from patroni_etcd_reconfig.errors import StepFailedError, UnreachableError
+from patroni_etcd_reconfig.errors import UnreachableError
 from patroni_etcd_reconfig.lab import faults, health
 from patroni_etcd_reconfig.lab.addresses import is_taken
 from patroni_etcd_reconfig.lab.cli_run import CLI, cli_env, json_object
@@ -197,13 +197,18 @@ def judge(lab: Lab, way: str, begin: float, result: dict[str, Any]) -> Outcome:
 
 
 def set_config(lab: Lab, change: dict[str, Any]) -> None:
-    """Change Patroni's dynamic configuration through the REST API of the leader."""
+    """Change Patroni's dynamic configuration through the REST API of the leader.
+
+    It answers 409 when what it has cached of the key is not the newest: then it is asked again.
+    """
+    _await(lambda: _patch(lab, change) == http.HTTPStatus.OK, "Patroni to take a new configuration", 30.0)
+
+
+def _patch(lab: Lab, change: dict[str, Any]) -> int:
     connection = http.client.HTTPConnection(lab.layout.address(leader_host(lab)), REST_PORT, timeout=10)
     with contextlib.closing(connection):
         connection.request("PATCH", "/config", json.dumps(change))
-        answer = connection.getresponse()
-    if answer.status != 200:
-        raise StepFailedError(f"PATCH /config was answered with {answer.status}")
+        return connection.getresponse().status
 
 
 def leader_host(lab: Lab) -> int:

@@ -135,7 +135,11 @@ def _start_etcd(lab: Lab, say: Say) -> None:
     if missing:
         say(f"starting {', '.join(missing)}")
     for name in missing:
-        run_service(layout, name.removeprefix("etcd-"), "start")
+        try:
+            run_service(layout, name.removeprefix("etcd-"), "start")
+        except StepFailedError:
+            _show_logs(lab, [name], say)
+            raise
     _wait(lab, names, lambda: health.etcd_missing(layout), say)
 
 

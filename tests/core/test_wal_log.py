@@ -21,6 +21,12 @@ def entry(index: int, term: int = 2, data: bytes = b"x" * 40) -> Written:
     return RecordType.ENTRY, numbers + b"\x22" + varint(len(data)) + data
 
 
+def removal(index: int, member: int, kind: int = 1) -> Written:
+    change = b"\x08" + varint(2**63) + b"\x10" + varint(kind) + b"\x18" + varint(member)
+    numbers = b"\x08\x01\x10\x02\x18" + varint(index)
+    return RecordType.ENTRY, numbers + b"\x22" + varint(len(change)) + change
+
+
 def state(commit: int, term: int = 2, vote: int = 7) -> Written:
     return RecordType.STATE, b"\x08" + varint(term) + b"\x10" + varint(vote) + b"\x18" + varint(commit)
 
@@ -127,3 +133,11 @@ def test_random_damage_never_raises_and_never_makes_the_log_longer() -> None:
 
 def test_no_segment_at_all_is_said() -> None:
     assert read_log([], lambda name: memoryview(b"")).problems == ("no segment says whose it is",)
+
+
+def test_a_removal_counts_when_it_is_committed() -> None:
+    ids = 2**64 - 1, 2**63, 5
+    written, _ = segment(
+        [entry(1), removal(2, ids[0]), removal(3, ids[2], kind=3), removal(4, ids[1]), state(3)]
+    )
+    assert read(written).removed == {ids[0]}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patroni_etcd_reconfig.engine.recovery.failpoint import VARIABLE
+from patroni_etcd_reconfig.engine.failpoint import VARIABLE
 from patroni_etcd_reconfig.lab import drill, faults
 from patroni_etcd_reconfig.lab.down import down
 from patroni_etcd_reconfig.lab.lab import Lab

@@ -13,7 +13,7 @@ import yaml
 
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Way
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
-from patroni_etcd_reconfig.engine.recovery.failpoint import VARIABLE
+from patroni_etcd_reconfig.engine.failpoint import VARIABLE
 from patroni_etcd_reconfig.engine.recovery.locks import FileLocks
 from tests.integration.recoveries import Scene, scene_of, wait
 from tests.integration.tool import Tool, tool_on

@@ -20,7 +20,7 @@ from patroni_etcd_reconfig.core.findings import Severity
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
 from patroni_etcd_reconfig.core.recovery.restoring import Wish, plan_restore
-from patroni_etcd_reconfig.engine.recovery.failpoint import VARIABLE
+from patroni_etcd_reconfig.engine.failpoint import VARIABLE
 from patroni_etcd_reconfig.errors import ConfigError
 from tests.integration.recoveries import Scene, scene_of, wait
 from tests.integration.tool import Outcome, Tool, tool_on

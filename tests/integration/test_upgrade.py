@@ -92,7 +92,7 @@ def test_three_members_go_from_3_4_over_3_5_to_3_6_under_load(tool: Tool) -> Non
     with _writing(tool) as written:
         for version in PATH[1:]:
             leader, enough = tool.leader(), len(written) + 200
-            wait_until(lambda enough=enough: len(written) > enough, 30, "raft snapshots")  # type: ignore[misc]
+            wait_until(lambda enough=enough: len(written) > enough, 90, "raft snapshots")  # type: ignore[misc]
             done = _upgrade(tool, version)
             assert done.code == 0, done.err + done.out
             upgraded = [s["subject"] for s in done.json["steps"] if s["name"] == "UpgradeMember"]

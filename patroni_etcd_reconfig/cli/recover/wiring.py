@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import threading
@@ -31,7 +30,6 @@ from patroni_etcd_reconfig.core.recovery.evidence import Evidence, PostgresEvide
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
 from patroni_etcd_reconfig.core.recovery.steps import RecoveryStep
 from patroni_etcd_reconfig.engine.recovery.actions import RecoveryActions
-from patroni_etcd_reconfig.engine.recovery.failpoint import failpoint
 from patroni_etcd_reconfig.engine.recovery.fencing import Fencing
 from patroni_etcd_reconfig.engine.recovery.isolation import Isolation
 from patroni_etcd_reconfig.engine.recovery.journal import RecoveryJournal, operation_id_of
@@ -76,7 +74,6 @@ class RecoveryWiring:
             collect=self.collect,
             actions_for=partial(self._actions, reporter),
             end_quarantine=self._end_quarantine,
-            failpoint=failpoint(os.environ),
             again=self.again,
             began_at=began_at,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from patroni_etcd_reconfig.core.recovery.steps import RecoveryStep
+from patroni_etcd_reconfig.engine.failpoint import failpoint
 from patroni_etcd_reconfig.engine.recovery.journal import RecoveryJournal
 from patroni_etcd_reconfig.errors import ReconfigError
 from patroni_etcd_reconfig.ports import Clock
@@ -29,31 +30,31 @@ class RecoveryReporter(Protocol):
 
 @dataclass
 class RecoveryLoop:
-    """Does steps in order. `act` returns the facts that the journal keeps; `failpoint` is for tests."""
+    """Does steps in order. `act` returns the facts that the journal keeps."""
 
     journal: RecoveryJournal
     reporter: RecoveryReporter
     clock: Clock
     act: Callable[[RecoveryStep], Facts]
-    failpoint: Callable[[str], None] = lambda _: None
 
     def run(self, steps: tuple[RecoveryStep, ...]) -> None:
         """Do what is not done yet; raises ReconfigError where it stops."""
         left = tuple(step for step in steps if step not in self.journal.record.done)
-        for number, step in enumerate(left):
-            self.failpoint("before")
+        for number, step in enumerate(left, 1):
+            kind = type(step).__name__
+            failpoint("before", kind, number)
             self.journal.intend(step)
-            self.reporter.started(left[number:])
-            self._do(step)
-            self.failpoint("after")
+            self.reporter.started(left[number - 1 :])
+            self._do(step, number)
+            failpoint("after", kind, number)
 
-    def _do(self, step: RecoveryStep) -> None:
+    def _do(self, step: RecoveryStep, number: int) -> None:
         began = self.clock.monotonic()
         state, facts = "unknown", {}
         try:
             facts = dict(self.act(step))
             state = "done"
-            self.failpoint("acted")
+            failpoint("acted", type(step).__name__, number)
         except ReconfigError:
             state = "failed"
             raise

@@ -49,7 +49,6 @@ class Recovery:
     collect: Callable[[], Evidence]
     actions_for: Callable[[RecoveryJournal], Callable[[RecoveryStep], Facts]]
     end_quarantine: Callable[[], None]
-    failpoint: Callable[[str], None]
     again: str  # the command line that goes on with it
     began_at: float  # wall time at which the operator gave the command
 
@@ -103,7 +102,7 @@ class Recovery:
             )
 
     def _run(self, journal: RecoveryJournal) -> Result:
-        loop = RecoveryLoop(journal, self.reporter, self.clock, self.actions_for(journal), self.failpoint)
+        loop = RecoveryLoop(journal, self.reporter, self.clock, self.actions_for(journal))
         error: ReconfigError | None = None
         try:
             loop.run(steps_of(self.plan))
