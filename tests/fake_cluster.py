@@ -78,10 +78,10 @@ class Cluster:
         """Return the process behind a member's client URL."""
         return self.at[client_url(name)]
 
-    def start(self, name: str, *, lag: int = 0) -> Process:
+    def start(self, name: str, *, lag: int = 0, advertises: tuple[str, ...] = ()) -> Process:
         """Start the member that was added on this name's seat: it publishes itself and connects."""
         member = next(m for m in self.members.values() if peer_url(name) in m.peer_urls)
-        self.members[member.id] = replace(member, name=name, client_urls=(client_url(name),))
+        self.members[member.id] = replace(member, name=name, client_urls=advertises or (client_url(name),))
         now = self.clock.monotonic()
         self.at[client_url(name)] = Process(member.id, lag=lag, connected_since=now)
         return self.at[client_url(name)]

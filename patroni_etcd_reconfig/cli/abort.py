@@ -14,6 +14,7 @@ from patroni_etcd_reconfig.cli.running import confirm
 from patroni_etcd_reconfig.cli.summary import show_nothing, show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import Change, abort_of
+from patroni_etcd_reconfig.core.hiding import reveals
 from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.relocating import holds
@@ -46,7 +47,9 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
     if record is None:
         return show_nothing(app, "Nothing to abort.")
     kinds = frozenset(step.name for step in record.steps)
-    change = record.turned or abort_of(seen.etcd, record.change, kinds)
+    if wiring.know_addresses(record.change):
+        seen = wiring.observe()
+    change = record.turned or _way_out(seen, record.change, kinds)
     if wiring.prepare(change):
         seen = wiring.observe()
     refuse_only_forward(seen, change)
@@ -57,6 +60,12 @@ def command(app: App, operation_id: str | None, force: bool) -> int:
         click.echo(in_words(finding), err=True)
     confirm(f"Are you sure you want to abort {record.operation_id}?", force)
     return show_result(app, run_record(wiring, record, change, goal="aborted", findings=left))
+
+
+def _way_out(seen: Observation, begun: Change, kinds: frozenset[str]) -> Change:
+    """A new voter stays one: if it still hides behind others' URLs, it gets its own."""
+    change = abort_of(seen.etcd, begun, kinds)
+    return replace(change, relocations=(*change.relocations, *reveals(seen.etcd, begun)))
 
 
 def refuse_only_forward(seen: Observation, change: Change) -> None:

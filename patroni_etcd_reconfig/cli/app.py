@@ -91,7 +91,12 @@ class App:
     ) -> Observer:
         """Return a fresh look at everything; without nodes, at what the network shows."""
         return Observer(
-            EtcdObserver(self.connector, self.endpoints, LOOK_DEADLINE),
+            EtcdObserver(
+                self.connector,
+                self.endpoints,
+                LOOK_DEADLINE,
+                {name: node.client_urls for name, node in (nodes or {}).items()},
+            ),
             self.patroni.namespace,
             nodes or {},
             self._patroni_hosts(),

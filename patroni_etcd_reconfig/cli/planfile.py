@@ -13,6 +13,7 @@ from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option, show_data
 from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.cli.running import inventory_change, named
+from patroni_etcd_reconfig.cli.seats import with_client_urls
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.codec import decode_change, encode_change
@@ -42,7 +43,8 @@ def command(app: App, output: Path | None) -> None:
     """Show what `apply` would do to make the membership equal to the inventory; change nothing."""
     wiring = Wiring(app)
     seen = wiring.observe()
-    plan = make_plan(seen, named(inventory_change, wiring, seen.etcd))
+    change = with_client_urls(named(inventory_change, wiring, seen.etcd), seen.etcd, wiring.nodes)
+    plan = make_plan(seen, change)
     data = _as_dict(plan)
     if output:
         _write(output, data)

@@ -14,6 +14,7 @@ from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import accept_option, format_option, shield_option, show_findings
 from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.cli.progress import QuietReporter, reporter
+from patroni_etcd_reconfig.cli.seats import with_client_urls
 from patroni_etcd_reconfig.cli.summary import show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import Change, Seat, UnknownMemberError, equality_with
@@ -58,7 +59,8 @@ def carry_out(app: App, wanted: Callable[[Wiring, EtcdView], Change], *, force: 
     """Carry a change out from the first look to the result; returns the exit code."""
     wiring = Wiring(app)
     seen = wiring.observe()
-    change = replace(named(wanted, wiring, seen.etcd), shield=app.shield)
+    change = with_client_urls(named(wanted, wiring, seen.etcd), seen.etcd, wiring.nodes)
+    change = replace(change, shield=app.shield)
     refuse_unfinished(wiring, change)
     began = time.time()
     if wiring.prepare(change):

@@ -56,9 +56,9 @@ class Wiring:
         return seen
 
     def prepare(self, change: Change) -> bool:
-        """Know the places that data moves from and to, whatever the inventory says by now.
+        """Know the places that data moves from and to, and new members' URLs, whatever the inventory says.
 
-        Returns whether there are any: they were not looked at yet then.
+        Returns whether that is news: they were not looked at yet then.
         """
         moves = [to for to in (*change.relocations, *change.taken_back) if to.target]
         for to in moves:
@@ -68,7 +68,14 @@ class Wiring:
                 same = bool(directory)  # then its configuration may name either
                 self.nodes[to.member.name] = node.at(to.source_dir, to.target_dir if same else to.source_dir)
                 self.nodes[to.target] = target.at(to.target_dir, to.source_dir if same else to.target_dir)
-        return bool(moves)
+        return self.know_addresses(change) or bool(moves)
+
+    def know_addresses(self, change: Change) -> bool:
+        """Know where to ask new members while they hide behind others' URLs; tell whether that is news."""
+        known = self.observer.etcd.addresses
+        named = {seat.name: seat.client_urls for seat in change.seats if seat.client_urls}
+        self.observer.etcd.addresses = {**known, **named}
+        return known != self.observer.etcd.addresses
 
     def journal_path(self, operation_id: str) -> Path:
         """Return where the journal of an operation lies."""

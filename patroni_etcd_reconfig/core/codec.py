@@ -21,7 +21,7 @@ def encode_step(step: Step) -> dict[str, Any]:
 def decode_step(data: Mapping[str, Any]) -> Step:
     """Return the step; raises KeyError, TypeError or ValueError for data that is none."""
     kind = STEP_TYPES[data["kind"]]
-    values = {field.name: _decode(data[field.name]) for field in fields(kind)}
+    values = {field.name: _decode(data[field.name]) for field in fields(kind) if field.name in data}
     step: Step = kind(**values)
     return step
 

@@ -60,7 +60,8 @@ HAZARDS = (
         (4, 0, 0),
         Severity.INFO,
         "a learner refuses Patroni with an error that makes it ask the same learner again until it gives up",
-        "restart no other etcd and no Patroni while a learner is in the list",
+        "none that this tool starts is seen by Patroni; while another one is in the list, restart no etcd "
+        "and no Patroni",
         "etcd-io/etcd#13853",
     ),
 )

@@ -74,6 +74,7 @@ class MemberView:
     sends_snapshot_to: frozenset[int] = frozenset()  # ids of members that receive one from it now
     error: str = ""
     alarms: tuple[str, ...] = ()
+    endpoint: str = ""  # the URL at which it answered
 
     @property
     def health(self) -> Health:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from patroni_etcd_reconfig.core.changes import Change, MemberRef, Seat, reference
+from patroni_etcd_reconfig.core.hiding import hides, in_hiding
 from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, NodeView, Observation
 from patroni_etcd_reconfig.core.quorum import survives_without
-from patroni_etcd_reconfig.core.relocating import hand_over, relocate, take_back
+from patroni_etcd_reconfig.core.relocating import hand_over, relocate, reveal, take_back
 from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
@@ -129,7 +130,9 @@ def _work(seen: Observation, change: Change) -> Step | None:
 
 def unfinished_nodes(etcd: EtcdView, change: Change) -> frozenset[str]:
     """Return the names of the nodes that matter for what is left of the change."""
-    filled = {seat.name for seat in change.joiners if _is_filled(etcd, change, seat)}
+    seated = ((seat, etcd.by_peer_urls(seat.peer_urls)) for seat in change.joiners)
+    hidden = {seat.name for seat, view in seated if view and in_hiding(etcd, view, seat)}
+    filled = {seat.name for seat in change.joiners if _is_filled(etcd, change, seat)} - hidden
     return frozenset(change.subjects) - filled
 
 
@@ -151,18 +154,20 @@ def _finish_joining(seen: Observation, change: Change) -> Step | None:
             step = _join_further(seen, change, view, seat)
             if step:
                 return step
+        elif view and in_hiding(seen.etcd, view, seat):
+            return reveal(seen.etcd, view, seat)
     return None
 
 
 def _join_further(seen: Observation, change: Change, learner: MemberView, seat: Seat) -> Step | None:
     """Go on with a learner that is in the list, by what its node holds."""
-    node = seen.nodes.get(seat.name)
+    node, start = seen.nodes.get(seat.name), StartMember(seat, hides(seen.etcd, seat))
     if _answers_as_itself(learner) and (learner.id in seen.progress.joined or change.verb == "promote"):
         return None if change.as_learners else PromoteLearner(seat)
     if node is None or _holds_data_of(node, learner.id) or _answers_as_itself(learner):
-        return StartMember(seat)
+        return start
     if not learner.member.started:
-        return _clear(node, seat) or StartMember(seat)
+        return _clear(node, seat) or start
     # It has acknowledged entries that are gone from its disk: raft can't take the same id back.
     return RemoveMember(reference(learner.member))
 

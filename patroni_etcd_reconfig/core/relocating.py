@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from patroni_etcd_reconfig.core.changes import Change, MemberRef, Relocation
-from patroni_etcd_reconfig.core.model import EtcdView, NodeView, Observation
+from patroni_etcd_reconfig.core.changes import Change, MemberRef, Relocation, Seat, reference
+from patroni_etcd_reconfig.core.model import EtcdView, MemberView, NodeView, Observation
 from patroni_etcd_reconfig.core.simulate import best_transferee
 from patroni_etcd_reconfig.core.steps import (
     CopyData,
@@ -23,6 +23,12 @@ def hand_over(etcd: EtcdView, member: MemberRef) -> TransferLeadership | None:
     """Law 3, where somebody can take over; where nobody can, a gate stops what comes next."""
     movable = etcd.leader_id == member.id and best_transferee(etcd, member.id) is not None
     return TransferLeadership(member) if movable else None
+
+
+def reveal(etcd: EtcdView, voter: MemberView, seat: Seat) -> Step:
+    """A member publishes what it advertises at its start only. It has listened on its own URL all along."""
+    ref = reference(voter.member)
+    return hand_over(etcd, ref) or ReaddressMember(ref, seat, seat.client_urls, seat.client_urls)
 
 
 def relocate(seen: Observation, change: Change) -> Step | None:

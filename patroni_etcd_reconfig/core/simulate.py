@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from patroni_etcd_reconfig.core.changes import Seat
+from patroni_etcd_reconfig.core.hiding import borrowed_urls
 from patroni_etcd_reconfig.core.model import (
     DataDir,
     EtcdView,
@@ -186,13 +187,16 @@ def _change_members(
     if isinstance(step, PromoteLearner):
         promoted = replace(view, member=replace(view.member, is_learner=False), serves_reads=True)
         return _with_members(seen, tuple(promoted if v.id == view.id else v for v in members))
-    return _started(seen, view, step.seat)
+    return _started(seen, view, step)
 
 
-def _started(seen: Observation, view: MemberView, seat: Seat) -> Observation:
-    up = replace(view, member=replace(view.member, name=seat.name), status=_status_like(seen, view.id))
+def _started(seen: Observation, view: MemberView, step: StartMember) -> Observation:
+    seat, name = step.seat, step.seat.name
+    published = borrowed_urls(seen.etcd, seat) if step.hidden else seat.client_urls
+    member = replace(view.member, name=name, client_urls=published or view.member.client_urls)
+    up = replace(view, member=member, status=_status_like(seen, view.id))
     after = _with_members(seen, tuple(up if v.id == view.id else v for v in seen.etcd.members))
-    after = _with_node(after, seat.name, active=True, data=DataDir(seen.etcd.cluster_id, view.id))
+    after = _with_node(after, name, active=True, data=DataDir(seen.etcd.cluster_id, view.id))
     joined = {**after.progress.joined, view.id: 0.0}
     return replace(after, progress=replace(after.progress, joined=joined))
 

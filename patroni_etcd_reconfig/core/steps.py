@@ -153,9 +153,13 @@ class AddLearner:
 
 @dataclass(frozen=True)
 class StartMember:
-    """Write the node's configuration, start it, and wait until it is published and connected."""
+    """Write the node's configuration, start it, and wait until it is published and connected.
+
+    `hidden`: it advertises the voters' client URLs until it votes (see core/hiding.py).
+    """
 
     seat: Seat
+    hidden: bool = False
 
 
 @dataclass(frozen=True)

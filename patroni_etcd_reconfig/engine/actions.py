@@ -112,7 +112,7 @@ class Actions:
         if isinstance(step, AddLearner):
             return self._add(step.seat)
         if isinstance(step, StartMember):
-            return self.joining.start(step.seat)
+            return self.joining.start(step.seat, hidden=step.hidden)
         if isinstance(step, PromoteLearner):
             return self.joining.promote(step.seat)
         if isinstance(step, AwaitSettled):

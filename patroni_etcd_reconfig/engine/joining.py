@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from patroni_etcd_reconfig.clock import wait_until
 from patroni_etcd_reconfig.core.changes import Seat
+from patroni_etcd_reconfig.core.hiding import borrowed_urls
 from patroni_etcd_reconfig.core.model import DataDir, EtcdView, Health, MemberView, format_id
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import is_linked
@@ -52,14 +53,17 @@ class Joining:
     joined: Callable[[], Container[int]] = tuple  # ids of members that were seen connected before
     tell: Callable[[str], None] = lambda _: None  # told how far a long wait has come
 
-    def start(self, seat: Seat) -> Facts:
+    def start(self, seat: Seat, *, hidden: bool = False) -> Facts:
         """Configure and start the seat's learner; return once it is published and connected to all.
+
+        A hidden one advertises the voters' client URLs instead of its own, which it listens on all the same.
 
         Raises LearnerStalledError when one that had joined before does not come back within `learner_stall`.
         """
         node = self.nodes[seat.name]
         etcd = self.observe_etcd()
-        node.write_config(joining_settings(node, etcd, seat), self.operation_id)
+        borrowed = borrowed_urls(etcd, seat) if hidden else ()
+        node.write_config(joining_settings(node, etcd, seat, borrowed), self.operation_id)
         arrival = _Arrival(self, seat, node, self._receiving(seat, etcd))
         if not node.look().service_active:
             arrival.start()
@@ -218,14 +222,16 @@ class _Arrival:
             )
 
 
-def joining_settings(node: NodeControl, etcd: EtcdView, seat: Seat) -> dict[str, str]:
-    """Return what the node's configuration must say to join.
+def joining_settings(
+    node: NodeControl, etcd: EtcdView, seat: Seat, borrowed: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Return what the node's configuration must say to join; `borrowed` are client URLs to hide behind.
 
     Where it listens is set if it does not say, and follows where it names the URL that was advertised so far.
     """
     peer, client = ",".join(seat.peer_urls), ",".join(seat.client_urls or node.client_urls)
     present = node.settings()
-    wanted = {"initial-advertise-peer-urls": peer, "advertise-client-urls": client}
+    wanted = {"initial-advertise-peer-urls": peer, "advertise-client-urls": ",".join(borrowed) or client}
     listening = {
         "listen-peer-urls": _listen(present, "listen-peer-urls", "initial-advertise-peer-urls", peer),
         "listen-client-urls": _listen(present, "listen-client-urls", "advertise-client-urls", client),

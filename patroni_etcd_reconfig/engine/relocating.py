@@ -65,7 +65,12 @@ class Relocating:
         hold = HEALTH_INTERVAL if _moves(step) else 0.0
         there = partial(is_at, seat=step.seat, client_urls=step.client_urls)
         self.returning.await_back(member, node, advice, there, hold)
-        return {"restarted": format_id(member.id)}
+        # Law 1 counts from here: the connections are new.
+        return {
+            "restarted": format_id(member.id),
+            "joined": format_id(member.id),
+            "joined_at": self.returning.clock.wall(),
+        }
 
 
 def _moves(step: ReaddressMember) -> bool:
@@ -82,7 +87,11 @@ def new_urls(node: NodeControl, step: ReaddressMember) -> dict[str, str]:
     return {
         "initial-advertise-peer-urls": ",".join(step.seat.peer_urls),
         "advertise-client-urls": ",".join(step.client_urls),
-        **{flag: _listen(node, flag, settings.get(flag, ""), *urls) for flag, urls in listen.items()},
+        **{
+            flag: _listen(node, flag, settings.get(flag, ""), former, wanted)
+            for flag, (former, wanted) in listen.items()
+            if set(former) != set(wanted)  # where it listens already, perhaps behind a translation
+        },
     }
 
 

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from patroni_etcd_reconfig.core.model import (
-    EtcdView,
-    Member,
-    MemberStatus,
-    MemberView,
-    Stranger,
-    format_id,
-)
+from patroni_etcd_reconfig.core.model import EtcdView, format_id
 from patroni_etcd_reconfig.errors import (
     AuthFailedError,
     ConfigError,
@@ -23,25 +17,12 @@ from patroni_etcd_reconfig.errors import (
     NotSupportedError,
     UnreachableError,
 )
+from patroni_etcd_reconfig.observe.rows import Answer, endpoints, make_view
 from patroni_etcd_reconfig.parallel import Crowd
-from patroni_etcd_reconfig.ports import EtcdApi, EtcdConnector, MemberList, Metrics
+from patroni_etcd_reconfig.ports import EtcdApi, EtcdConnector, MemberList
 
 # Read on every member to see whether it can still serve a linearizable read; need not exist.
 PROBE_READ = "/patroni-etcd-reconfig/lock"
-
-
-@dataclass
-class Answer:
-    """What one endpoint has said so far; filled in by its own thread."""
-
-    url: str
-    status: MemberStatus | None = None
-    listed: MemberList | None = None
-    revision: int | None = None  # set once a linearizable read worked
-    metrics: Metrics | None = None
-    error: EtcdError | None = None
-    ended: bool = False  # it has nothing more to say
-    rests: bool = False  # not asked (yet): it was silent a moment ago
 
 
 @dataclass
@@ -51,11 +32,13 @@ class EtcdObserver:
     `deadline` is the time in seconds that one look may take, whatever the endpoints do. An endpoint that
     was silent in the last look, such as a machine that is gone, is not waited for once a member with quorum
     has answered; as soon as it says anything, late as it may be, the next look waits for it again.
+    `addresses` are client URLs by name, for members that hide behind the URLs of others (core/hiding.py).
     """
 
     connect: EtcdConnector
     seeds: tuple[str, ...]
     deadline: float = 1.0
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     _known: frozenset[str] = field(default=frozenset(), init=False)
     _silent: dict[str, float] = field(default_factory=dict, init=False)  # endpoint -> when it was asked
 
@@ -73,8 +56,8 @@ class EtcdObserver:
             self._known = frozenset()
             answers = _Round(self, connections).run()
         best = _most_trusted(answers)
-        self._known = frozenset(url for member in best.members for url in member.client_urls)
-        return _view(best, answers)
+        self._known = frozenset(endpoints(best.members, self.addresses))
+        return make_view(best, answers, self.addresses)
 
     def client(self, url: str, timeout: float | None = None) -> EtcdApi:
         """Return a client for one URL; its calls end within `timeout`, or within the look's deadline."""
@@ -163,7 +146,7 @@ class _Round:
 
     def _take_list(self, answer: Answer, client: EtcdApi) -> None:
         answer.listed = client.member_list()
-        self._ask(tuple(url for member in answer.listed.members for url in member.client_urls))
+        self._ask(endpoints(answer.listed.members, self._observer.addresses))
 
 
 def _most_trusted(answers: list[Answer]) -> MemberList:
@@ -214,87 +197,3 @@ def _nobody(answers: list[Answer]) -> Exception:
         hint="start the stopped members, and check `hosts` in the Patroni file's etcd section; "
         "if they are lost: patronictl-etcd recover collect -o evidence.json",
     )
-
-
-def _view(best: MemberList, answers: list[Answer]) -> EtcdView:
-    fresh = [a for a in answers if a.revision is not None and a.listed]
-    # A member that is cut off may have a higher term, from elections that it can't win.
-    trusted = fresh or answers
-    ours = [a.status for a in trusted if a.status and a.status.cluster_id == best.cluster_id]
-    newest = max(ours, key=_authority, default=None)
-    return EtcdView(
-        cluster_id=best.cluster_id,
-        members=tuple(_member_view(m, best.cluster_id, answers) for m in _by_name(best.members)),
-        leader_id=newest.leader_id if newest else None,
-        revision=max((a.revision or 0 for a in fresh), default=0),
-        linearizable=bool(fresh),
-        strangers=_strangers(best, answers),
-    )
-
-
-def _strangers(best: MemberList, answers: list[Answer]) -> tuple[Stranger, ...]:
-    """Return who answers and is not in the list: one entry for each member, however many URLs it has."""
-    ours = {(best.cluster_id, member.id) for member in best.members}
-    found: dict[tuple[int, int], Stranger] = {}
-    for answer in answers:
-        said = answer.status
-        if said and (said.cluster_id, said.member_id) not in ours:
-            rows = answer.listed.members if answer.listed else ()
-            name = next((row.name for row in rows if row.id == said.member_id), "")
-            stranger = Stranger(
-                answer.url, said.cluster_id, said.member_id, name, serves_reads=answer.revision is not None
-            )
-            found.setdefault((said.cluster_id, said.member_id), stranger)
-    return tuple(found.values())
-
-
-def _authority(status: MemberStatus) -> tuple[bool, int, int]:
-    return (status.leader_id is not None, status.raft_term, status.raft_applied_index)
-
-
-def _by_name(members: tuple[Member, ...]) -> list[Member]:
-    return sorted(members, key=lambda member: (member.name or "\uffff", member.id))
-
-
-def _member_view(member: Member, cluster_id: int, answers: list[Answer]) -> MemberView:
-    own = [answer for answer in answers if answer.status and answer.status.member_id == member.id]
-    if own:
-        answer = max(own, key=lambda a: a.revision is not None)
-        return _answered(member, cluster_id, answer)
-    silent = [answer for answer in answers if answer.url in member.client_urls]
-    return MemberView(member, error=_why(silent[0]) if silent else "")
-
-
-def _answered(member: Member, cluster_id: int, answer: Answer) -> MemberView:
-    if answer.status and answer.status.cluster_id != cluster_id:
-        return MemberView(member, error=f"belongs to another cluster, {format_id(answer.status.cluster_id)}")
-    metrics = answer.metrics
-    return MemberView(
-        member,
-        _with_quota(answer.status, metrics),
-        serves_reads=answer.revision is not None,
-        connected_to=metrics.connected if metrics else None,
-        sends_snapshot_to=metrics.sends_snapshot_to if metrics else frozenset(),
-        error=answer.error.message if answer.error else "",
-        alarms=_alarms(member, answer.status),
-    )
-
-
-def _with_quota(status: MemberStatus | None, metrics: Metrics | None) -> MemberStatus | None:
-    """Status tells the quota since etcd 3.6, the metrics of older versions do, too."""
-    if status is None or metrics is None or status.db_size_quota:
-        return status
-    return replace(status, db_size_quota=metrics.quota)
-
-
-def _alarms(member: Member, status: MemberStatus | None) -> tuple[str, ...]:
-    """Every member reports every alarm, as `memberID:123 alarm:NOSPACE`: keep those about this one."""
-    mine = f"memberID:{member.id} alarm:"
-    errors = status.errors if status else ()
-    return tuple(text.strip().removeprefix(mine) for text in errors if text.strip().startswith(mine))
-
-
-def _why(answer: Answer) -> str:
-    if answer.status:
-        return f"member {format_id(answer.status.member_id)} answers there instead"
-    return answer.error.message if answer.error else "no answer in time"

@@ -117,10 +117,11 @@ class FakeNode:
     def _run(self) -> Process:
         """With the data of a member it is that member, where its configuration says; else the seat's."""
         member = self.etcd.members.get(self.view.data.member_id) if self.view.data else None
-        if member is None:
-            return self.etcd.start(self.name, lag=self.lag)
         written = self.written.get("advertise-client-urls", "")
-        urls = tuple(written.split(",")) if written else member.client_urls
+        urls = tuple(written.split(",")) if written else ()
+        if member is None:
+            return self.etcd.start(self.name, lag=self.lag, advertises=urls)
+        urls = urls or member.client_urls
         process = self.etcd.restart(member.id, self.name, urls, lag=self.lag)
         process.version = self.version
         return process

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from patroni_etcd_reconfig.core.changes import MemberRef
+from patroni_etcd_reconfig.core.changes import MemberRef, Seat, reference
 from patroni_etcd_reconfig.core.model import DataDir, EtcdView, Member, Progress
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     AwaitSettled,
     PromoteLearner,
+    ReaddressMember,
     RemoveMember,
     SaveSnapshot,
     SetDataAside,
@@ -335,6 +336,24 @@ def test_a_start_writes_the_live_membership_and_state_existing(rig: Rig) -> None
     assert sorted(settings["initial-cluster"].split(",")) == [f"{n}={peer_url(n)}" for n in "abc"]
     assert facts["joined"] == f"{rig.etcd.process('c').member_id:x}"
     assert facts["joined_at"] == rig.clock.now
+
+
+def test_a_hidden_start_advertises_the_voters_urls_listens_on_its_own_and_is_found_there(rig: Rig) -> None:
+    own = Seat("c", (peer_url("c"),), (client_url("c"),))
+    rig.vacate("c")
+    rig.observer.addresses = {"c": own.client_urls}
+    facts = rig.act(StartMember(own, hidden=True))
+    written = rig.nodes["c"].written
+    assert written["advertise-client-urls"] == f"{client_url('a')},{client_url('b')}"
+    assert written["listen-client-urls"] == client_url("c")
+    member = rig.etcd.members[int(facts["joined"], 16)]
+    assert member.client_urls == (client_url("a"), client_url("b"))
+    rig.act(PromoteLearner(own))
+    ref = reference(rig.etcd.members[member.id])
+    rig.act(ReaddressMember(ref, own, own.client_urls, own.client_urls))
+    assert rig.etcd.members[member.id].client_urls == own.client_urls
+    assert (rig.nodes["c"].stops, rig.nodes["c"].starts) == (1, 2)
+    assert written["listen-client-urls"] == client_url("c")
 
 
 def test_a_service_that_runs_already_is_not_started_again(rig: Rig) -> None:

@@ -77,7 +77,9 @@ def test_the_configuration_has_the_new_urls_before_the_member_runs_with_them(rig
     rig.nodes["c"].written = {"listen-client-urls": f"{client_url('c')},http://127.0.0.1:2379"}
     step = readdress(rig)
     rig.act(UpdatePeerUrls(rig.ref("c"), PEER))
-    assert rig.act(step) == {"restarted": "c"}
+    facts = rig.act(step)
+    assert (facts["restarted"], facts["joined"]) == ("c", "c")
+    assert facts["joined_at"] == pytest.approx(rig.clock.wall())  # law 1 counts from here
     assert rig.nodes["c"].written == {
         "initial-advertise-peer-urls": PEER[0],
         "advertise-client-urls": CLIENT[0],

@@ -50,7 +50,9 @@ def _runs(tool: Tool, i: int) -> bool:
 def test_a_healthy_leader_is_replaced_by_another_machine_without_losing_tolerance(tool: Tool) -> None:
     victim = tool.leader()
     done = _run(tool, "replace", victim, "--by", "n4")
-    assert [step["name"] for step in done.json["steps"]] == [
+    # Since 3.6 it hides as a learner, and gets its own URL afterwards: test_hiding.py.
+    names = [step["name"] for step in done.json["steps"] if step["name"] != "ReaddressMember"]
+    assert names == [
         "SaveSnapshot",
         *("AddLearner", "StartMember", "PromoteLearner", "AwaitSettled"),
         *("TransferLeadership", "RemoveMember", "SetDataAside", "Verify"),

@@ -70,6 +70,43 @@ def test_members_are_asked_once_per_look_whatever_leads_to_them(etcd: FakeEtcd) 
     assert etcd.called("status") == 3
 
 
+def hide(etcd: FakeEtcd, name: str, *, behind: str) -> None:
+    """Let a member advertise the URLs of others, and listen where it did."""
+    urls = tuple(map(client_url, behind))
+    etcd.members[IDS[name]] = replace(etcd.members[IDS[name]], client_urls=urls)
+
+
+def test_a_member_that_hides_behind_the_urls_of_others_is_asked_at_its_address(etcd: FakeEtcd) -> None:
+    hide(etcd, "c", behind="ab")
+    blind = observer(etcd, seeds="a").look()
+    assert health(blind)["c"] is Health.UNREACHABLE
+    knowing = observer(etcd, seeds="a")
+    knowing.addresses = {name: (client_url(name),) for name in "abc"}
+    for _ in range(2):  # also when it asks whom it knows
+        view = knowing.look()
+        assert set(health(view).values()) == {Health.HEALTHY}
+        assert [member.endpoint for member in view.members] == [client_url(name) for name in "abc"]
+        assert view.members[2].member.client_urls == (client_url("a"), client_url("b"))
+
+
+def test_a_hidden_member_that_is_down_is_not_taken_for_the_one_that_answers_at_its_urls(
+    etcd: FakeEtcd,
+) -> None:
+    hide(etcd, "c", behind="ab")
+    etcd.process("c").up = False
+    knowing = observer(etcd)
+    knowing.addresses = {"c": (client_url("c"),)}
+    view = knowing.look().members[2]
+    assert view.health is Health.UNREACHABLE
+    assert "answers there instead" not in view.error
+
+
+def test_an_address_of_a_member_that_does_not_hide_is_not_asked(etcd: FakeEtcd) -> None:
+    knowing = observer(etcd)
+    knowing.addresses = {"c": ("http://elsewhere:2379",)}
+    assert set(health(knowing.look()).values()) == {Health.HEALTHY}
+
+
 def test_connections_are_read_when_asked_for(etcd: FakeEtcd) -> None:
     view = observer(etcd).look(connections=True)
     assert view.members[0].connected_to == frozenset({IDS["b"], IDS["c"]})
