@@ -137,6 +137,7 @@ class Wiring:
             self._patroni,
             lambda: record.last_change_at,
             staying_learners(change),
+            frozenset(change.subjects) if change.verb == "abort" else None,
         )
         actions = self._actions(record, verification)
         return RealWorld(self.observer, self.roster, change, actions.act)

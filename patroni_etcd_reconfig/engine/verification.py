@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from patroni_etcd_reconfig.clock import wait_until
-from patroni_etcd_reconfig.core.model import EtcdView, PatroniCluster
+from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, PatroniCluster, format_id
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.world import Facts
@@ -37,16 +37,18 @@ class Verification:
     observe_patroni: Callable[[], tuple[PatroniCluster, ...]]
     last_change: Callable[[], float]
     learners: frozenset[str] = frozenset()  # names of members that are meant to stay learners
+    only: frozenset[str] | None = None  # names of the members that must vote; None = all that there are
 
     def verify(self) -> Facts:
         """Return when all holds; raises NotVerifiedError that names what does not, after a bounded wait.
 
         Every member votes, serves linearizable reads and hashes like the others, and every Patroni leader
         renewed its lease after the last change. One renewal that certainly came after the change proves
-        what the design's two renewals do: that this leader reaches the changed cluster.
+        what the design's two renewals do: that this leader reaches the changed cluster. Where `only` some
+        members are asked for, what the others do is not this operation's affair, if there is a quorum.
         """
         revision = self.observe_etcd().revision
-        self._wait(self._sound, "every member to vote, serve reads and hold the same data")
+        self._wait(self._sound, "every member to vote, serve reads and hold the same data", self._amiss)
         since = self.clock.monotonic() - max(0.0, self.clock.wall() - self.last_change())
         self._wait(lambda: self._renewed(since, revision), "every Patroni leader to renew its lease")
         return {"verified": True}
@@ -66,18 +68,29 @@ class Verification:
             pause=0.05,
         )
 
-    def _wait(self, probe: Callable[[], bool], what: str) -> None:
+    def _wait(self, probe: Callable[[], bool], what: str, amiss: Callable[[], list[str]] = list) -> None:
         try:
             wait_until(probe, what=what, seconds=self.policy.step_timeout, clock=self.clock, pause=0.05)
         except StepFailedError as error:
             raise NotVerifiedError(
-                error.message, hint="patronictl-etcd status; patronictl-etcd resume"
+                ": ".join([error.message, *filter(None, [", ".join(amiss())])]),
+                hint="patronictl-etcd status; patronictl-etcd resume",
             ) from error
 
     def _sound(self) -> bool:
         etcd = self.observe_etcd()
-        complete = etcd.linearizable and {v.member.name for v in etcd.learners} <= self.learners
-        return complete and len(etcd.healthy_voters) == len(etcd.voters) and same_hashes(self.roster, etcd)
+        return etcd.linearizable and not self._unsound(etcd) and same_hashes(self.roster, etcd)
+
+    def _amiss(self) -> list[str]:
+        return [
+            f"{v.member.name or format_id(v.id)} is {_state(v)}" for v in self._unsound(self.observe_etcd())
+        ]
+
+    def _unsound(self, etcd: EtcdView) -> list[MemberView]:
+        asked = [v for v in etcd.members if self.only is None or v.member.name in self.only]
+        fine = {v.id for v in etcd.healthy_voters}
+        fine |= {v.id for v in etcd.learners if v.member.name in self.learners}
+        return [view for view in asked if view.id not in fine]
 
     def _renewed(self, since: float, revision: int) -> bool:
         """A lease tells whole seconds only; a write of `status`, which follows a renewal, tells sooner."""
@@ -89,6 +102,11 @@ class Verification:
             c.lease is not None and (c.lease.renewed_after >= since or c.status_revision > revision)
             for c in clusters
         )
+
+
+def _state(view: MemberView) -> str:
+    healthy = view.member.is_learner and view.health is Health.HEALTHY
+    return "a learner" if healthy else view.health.value
 
 
 def same_hashes(roster: Roster, etcd: EtcdView) -> bool:

@@ -228,3 +228,12 @@ def test_what_changed_is_named_with_before_and_after(after: PatroniCluster) -> N
 
 def test_a_cluster_that_is_new_was_promised_nothing() -> None:
     assert broken_promises(baseline_of((BEFORE,)), (BEFORE, patroni("new"))) == []
+
+
+def test_an_abort_does_not_ask_for_members_that_it_did_not_touch(rig: Rig) -> None:
+    rig.etcd.process("b").up = False
+    rig.verification.only = frozenset({"d"})
+    assert rig.verification.verify() == {"verified": True}
+    rig.verification.only = frozenset({"b"})
+    with pytest.raises(NotVerifiedError, match="b is unreachable"):
+        rig.verification.verify()
