@@ -82,8 +82,12 @@ def named(wanted: Callable[[Wiring, EtcdView], Change], wiring: Wiring, etcd: Et
         return wanted(wiring, etcd)
     except UnknownMemberError as error:
         known = ", ".join(view.member.name or format_id(view.id) for view in etcd.members)
+        node = wiring.nodes.get(error.key)
+        more = f"; to make {error.key} one: patronictl-etcd add {error.key}" if node else ""
         raise ConfigError(
-            f"no member is called {error.key!r}", hint=f"the members are {known}", code="UNKNOWN_MEMBER"
+            f"no member is called {error.key!r}",
+            hint=f"the members are {known} (patronictl-etcd status){more}",
+            code="UNKNOWN_MEMBER",
         ) from error
 
 

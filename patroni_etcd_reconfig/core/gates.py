@@ -162,10 +162,16 @@ def _check_restart(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
             "NO_QUORUM_AFTER",
             member.name,
             f"while it is down {healthy} of {count} voters would be healthy, {quorum(count)} are needed",
-            "bring the unhealthy members back first, or add members",
+            _mend(etcd, "or add members"),
             transient=True,
         )
     yield from _check_leader(etcd, member)
+
+
+def _mend(etcd: EtcdView, otherwise: str) -> str:
+    ill = next((v for v in etcd.voters if v not in etcd.healthy_voters), None)
+    who = (ill.member.name or format_id(ill.id)) if ill else "the members that are missing"
+    return f"see patronictl-etcd status; bring {who} back first, {otherwise.format(who)}"
 
 
 def _check_removal(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
@@ -177,7 +183,7 @@ def _check_removal(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
             "NO_QUORUM_AFTER",
             member.name,
             f"without it {healthy} of {left} voters would be healthy, {quorum(left)} are needed",
-            "bring the unhealthy members back first, or replace those first",
+            _mend(etcd, "or replace it first: patronictl-etcd replace {}"),
             transient=True,
         )
     yield from _check_leader(etcd, member)

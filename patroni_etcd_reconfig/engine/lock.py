@@ -20,6 +20,7 @@ from patroni_etcd_reconfig.errors import EtcdError, LockedError
 from patroni_etcd_reconfig.ports import Clock, EtcdApi, KeyValue
 
 LOCK_KEY = "/patroni-etcd-reconfig/lock"
+AGAIN = "see with patronictl-etcd status, then give the same command again"
 
 
 def describe_self(operation_id: str, clock: Clock) -> dict[str, Any]:
@@ -66,8 +67,10 @@ class Lock:
         """
         try:
             self._acquire(holder, say, wait)
-        except BaseException:
+        except BaseException as error:
             self.release()  # of a lock, too, that was taken without our learning of it
+            if isinstance(error, EtcdError):
+                error.hint = f"{error.hint} The lock was not taken, so nothing was begun: {AGAIN}".lstrip()
             raise
         threading.Thread(target=self._keep_alive, daemon=True).start()
 

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 import pytest
 
 from patroni_etcd_reconfig.engine.lock import LOCK_KEY, Lock, describe_self, process_start
-from patroni_etcd_reconfig.errors import EtcdError, EtcdTimeoutError, ExitCode, LockedError
+from patroni_etcd_reconfig.errors import (
+    EtcdError,
+    EtcdTimeoutError,
+    ExitCode,
+    LockedError,
+    ProposalDroppedError,
+)
 from patroni_etcd_reconfig.ports import EtcdApi
 from tests.fake_etcd import FakeEtcd, client_url
 
@@ -286,3 +292,10 @@ def test_a_lock_that_was_taken_without_our_knowing_is_given_back(scene: Scene) -
 def test_the_start_of_a_process_that_is_gone_is_empty() -> None:
     assert process_start(NO_SUCH_PID) == ""
     assert process_start(os.getpid()).isdigit()
+
+
+def test_a_refusal_of_the_lock_says_that_nothing_was_begun(scene: Scene) -> None:
+    scene.etcd.refusals["grant_lease"] = [ProposalDroppedError("raft proposal dropped", hint="Look again.")]
+    with pytest.raises(ProposalDroppedError) as caught:
+        scene.acquire()
+    assert caught.value.hint.startswith("Look again. The lock was not taken, so nothing was begun")
