@@ -52,12 +52,16 @@ from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import (
     MemberNotFoundError,
     MembershipError,
+    NotEnoughStartedError,
     StepFailedError,
     TooManyLearnersError,
     UnhealthyClusterError,
 )
 from patroni_etcd_reconfig.ports import Clock, NodeControl
 
+# How long an answer to a transfer may take, in seconds. One that works takes about 100 ms; raft gives one up
+# after an election timeout (1 s by default), and etcd goes on waiting all the same (EtcdServer.MoveLeader).
+TRANSFER = 5.0
 SECOND_LOOK = 2.0  # seconds after which a look that forbids a removal is taken again: more than one lasts
 
 
@@ -143,7 +147,7 @@ class Actions:
             raise StepFailedError(f"leadership can't move: {why}", hint="patronictl-etcd status")
         self.verification.await_renewals()
         self.still_ours()
-        self.roster.leader(self.policy.step_timeout).transfer_leadership(target.id)
+        self.roster.leader(min(TRANSFER, self.policy.step_timeout)).transfer_leadership(target.id)
         moved = lambda: self._leader_other_than(source.id)  # noqa: E731
         leader = wait_until(
             moved, what="a new raft leader", seconds=self.policy.step_timeout, clock=self.clock
@@ -221,19 +225,19 @@ class Actions:
         return {"added": format_id(added[0].id)}
 
     def _refuse_addition(self, seat: Seat) -> None:
-        """The last look before the call. etcd may be set to allow more than one learner; we never do."""
+        """The last look before the call: with its check switched off etcd itself allows too much."""
         for member in listed(self.roster).values():
+            who = f"member {format_id(member.id)} ({', '.join(member.peer_urls)})"
             if set(member.peer_urls) & set(seat.peer_urls):
                 raise MembershipError(
-                    f"peer URL {member.peer_urls[0]} is taken by member {format_id(member.id)}",
-                    hint="patronictl-etcd resume",
+                    f"peer URL {seat.peer_urls[0]} is taken by {who}", hint="patronictl-etcd resume"
                 )
             if member.is_learner:
-                raise TooManyLearnersError(
-                    f"member {format_id(member.id)} ({', '.join(member.peer_urls)}) is a learner already; "
-                    "one at a time",
-                    hint="promote or remove that learner first",
-                )
+                hint = "promote or remove that learner first"
+                raise TooManyLearnersError(f"{who} is a learner already; one at a time", hint=hint)
+            if not member.started:
+                hint = f"start its etcd, or remove it: etcdctl member remove {format_id(member.id)}"
+                raise NotEnoughStartedError(f"{who} has never started; one at a time", hint=hint)
 
     def _set_aside(self, seat: Seat) -> Facts:
         node = self.nodes[seat.name]
