@@ -148,7 +148,9 @@ def wait_for_line(process: subprocess.Popen[str], text: str) -> str:
 
 
 @contextmanager
-def tool_on(root: Path, etcd_dir: Path | None = None) -> Iterator[Tool]:
-    """Give the tool on a fresh etcd."""
-    with lab_net() as net, etcd_only(root, net, etcd_dir) as layout:
+def tool_on(
+    root: Path, etcd_dir: Path | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[Tool]:
+    """Give the tool on a fresh etcd, with these settings of etcd besides the lab's, by flag name."""
+    with lab_net() as net, etcd_only(root, net, etcd_dir, settings=settings) as layout:
         yield Tool(layout)
