@@ -79,8 +79,8 @@ class Returning:
 
 def _removed(member: MemberRef) -> MembershipError:
     return MembershipError(
-        f"{member.name} ({format_id(member.id)}) was removed by somebody else: its etcd ends by itself, often "
-        "with exit code 0, after which most supervisors leave it stopped; its old data can't come back",
+        f"{member.name} ({format_id(member.id)}) was removed by somebody else: its etcd ends by itself, "
+        "often with exit code 0, after which most supervisors leave it stopped; its old data can't come back",
         hint=f"patronictl-etcd abort; to have it back as a new member, patronictl-etcd add {member.name}",
     )
 
