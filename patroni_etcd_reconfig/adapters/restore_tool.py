@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,10 +35,10 @@ def find_tool(etcd: str) -> RestoreTool:
     """
     wanted = _version([etcd, "--version"])
     looked: list[str] = []
-    for path, beside in dict(_candidates(Path(etcd))).items():
+    for path, beside in _candidates(Path(etcd)).items():
         tool = _probe(path)
         # A program that does not tell its version is etcd's own where it came with it.
-        if tool and (tool.version or (beside and wanted)) == wanted:
+        if tool and wanted and (tool.version or (beside and wanted)) == wanted:
             return replace(tool, version=wanted)
         why = f"version {tool.version or 'unknown'}" if tool else "can not restore"
         looked.append(f"{path} ({why})")
@@ -55,12 +55,13 @@ def environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "ETCDCTL_API": "3"}
 
 
-def _candidates(etcd: Path) -> Iterator[tuple[str, bool]]:
-    """Yield programs, and whether they lie beside etcd: later ones count where both are so."""
+def _candidates(etcd: Path) -> dict[str, bool]:
+    """Return programs in the order to try them, and whether each lies beside etcd."""
     names = ("etcdutl", "etcdctl")
-    beside = [directory / name for directory in (etcd.parent, etcd.resolve().parent) for name in names]
-    yield from ((str(path), True) for path in beside if os.access(path, os.X_OK) and path.is_file())
-    yield from ((found, False) for name in names if (found := shutil.which(name)))
+    places = [directory / name for directory in (etcd.parent, etcd.resolve().parent) for name in names]
+    found = {str(path): True for path in places if os.access(path, os.X_OK) and path.is_file()}
+    on_path = (shutil.which(name) for name in names)
+    return found | {path: False for path in on_path if path and path not in found}
 
 
 def _probe(path: str) -> RestoreTool | None:
