@@ -38,12 +38,13 @@ def command(app: App, plan_file: Path, confirm: str | None, dry_run: bool) -> in
     click.echo(plan_text(plan), err=True)
     if not steps_of(plan):
         return show_nothing(app, "A majority of etcd serves: nothing to recover.")
-    return carry_out(
-        app, plan, app.command_line("recover", "apply", str(plan_file)), confirm, dry_run=dry_run
-    )
+    again = app.command_line("recover", "apply", str(plan_file))
+    return carry_out(app, plan, plan_file, again, confirm, dry_run=dry_run)
 
 
-def carry_out(app: App, plan: RecoveryPlan, again: str, confirm: str | None, *, dry_run: bool) -> int:
+def carry_out(
+    app: App, plan: RecoveryPlan, plan_file: Path, again: str, confirm: str | None, *, dry_run: bool
+) -> int:
     """Have the plan, which was shown, confirmed, and do it; return the exit code. `again` goes on with it."""
     began = time.time()
     if not dry_run and _confirmed(plan, confirm):
@@ -54,7 +55,7 @@ def carry_out(app: App, plan: RecoveryPlan, again: str, confirm: str | None, *, 
             result = _dry(recovery.check(), began) if dry_run else recovery.run()
         except SituationError as error:
             result = Result(VERB, "blocked", began, time.time() - began, error=error, findings=error.findings)
-    return show_recovery(app, plan, result)
+    return show_recovery(app, plan, result, str(plan_file))
 
 
 def _dry(findings: tuple[Finding, ...], began: float) -> Result:

@@ -26,7 +26,7 @@ def plan_page(plan: RecoveryPlan, findings: Iterable[Finding], evidence: Evidenc
     """Return the page."""
     parts = [
         f"Recovery plan {plan.id}",
-        f"  What was found: etcd {format_id(plan.cluster_id)}: {_found(evidence)}",
+        f"  What was found: {_which(plan)}{_found(evidence)}",
         f"  The way: {_WAYS[plan.way]}",
         *_survivor(plan),
         *(f"  Fenced: {_fence(fence)}" for fence in plan.fence),
@@ -51,6 +51,11 @@ def plan_tsv(plan: RecoveryPlan, findings: Iterable[Finding]) -> str:
             tsv(("Code", "Severity", "Subject", "Detail", "Remedy"), found),
         ]
     )
+
+
+def _which(plan: RecoveryPlan) -> str:
+    """The id of a restore's plan is that of the cluster which is yet to be made."""
+    return "" if plan.way is Way.RESTORE else f"etcd {format_id(plan.cluster_id)}: "
 
 
 def _found(evidence: Evidence) -> str:

@@ -28,7 +28,7 @@ def plan_text(plan: RecoveryPlan) -> str:
     return "\n".join(printable(line) for line in lines)
 
 
-def show_recovery(app: App, plan: RecoveryPlan, result: Result) -> int:
+def show_recovery(app: App, plan: RecoveryPlan, result: Result, plan_file: str = "PLAN") -> int:
     """Print the result in the wanted format and return the exit code."""
     if app.format == "tsv":
         return show_result(app, result)
@@ -47,5 +47,5 @@ def show_recovery(app: App, plan: RecoveryPlan, result: Result) -> int:
     if result.error:
         show_error(app, result.error)
     else:
-        click.echo(f"Next: {app.command_line('recover', 'verify', 'PLAN')}", err=True)
+        click.echo(f"Next: {app.command_line('recover', 'verify', plan_file)}", err=True)
     return result.exit_code

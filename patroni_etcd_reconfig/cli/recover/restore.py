@@ -24,7 +24,13 @@ from patroni_etcd_reconfig.core.findings import Finding
 from patroni_etcd_reconfig.core.recovery.addresses import addresses_in_keys, combined
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence
 from patroni_etcd_reconfig.core.recovery.model import Choice, RecoveryPlan
-from patroni_etcd_reconfig.core.recovery.restoring import SnapshotFile, Wish, choose_node, plan_restore
+from patroni_etcd_reconfig.core.recovery.restoring import (
+    SnapshotFile,
+    Wish,
+    choices_of,
+    choose_node,
+    plan_restore,
+)
 from patroni_etcd_reconfig.engine.recovery.journal import begun_recoveries, journal_path
 from patroni_etcd_reconfig.errors import ConfigError, ExitCode
 
@@ -39,6 +45,11 @@ class _Asked:
     lost: frozenset[str]
     leads: tuple[tuple[str, str], ...]
     raw: bool
+
+    @property
+    def wish(self) -> Wish:
+        """Return it as planning takes it."""
+        return Wish(self.node, self.lost, Choice(leads=self.leads), self.raw)
 
 
 @click.command()
@@ -76,31 +87,45 @@ def command(
     if output and (confirm is not None or dry_run):
         raise click.UsageError("-o only writes the plan: leave out --confirm and --dry-run")
     asked = _Asked(file.absolute(), files, node, frozenset(lost), leads, raw_database)
-    known = None if output else _known(app, asked.file, confirm)
-    if known:
+    known = _begun(app, asked) if confirm is None else _confirmed(app, asked, confirm)
+    if known and not output:
         click.echo(plan_text(known), err=True)
-        return carry_out(app, known, _again(app, known), confirm, dry_run=dry_run)
+        return carry_out(app, known, _kept(app, known.id), _again(app, known), confirm, dry_run=dry_run)
     made = _made(app, asked)
     if made.exit_code is ExitCode.DONE and not dry_run:
         _keep(app, made)
     if output or made.exit_code is not ExitCode.DONE:
         return _only_plan(app, made, output)
     click.echo(plan_page(made.plan, made.findings, made.evidence), err=True)
-    return carry_out(app, made.plan, _again(app, made.plan), None, dry_run=dry_run)
+    return carry_out(app, made.plan, _kept(app, made.plan.id), _again(app, made.plan), None, dry_run=dry_run)
 
 
-def _known(app: App, file: Path, confirm: str | None) -> RecoveryPlan | None:
-    """Return the plan that is confirmed, or the one of this file that was begun and is not finished."""
-    ids = begun_recoveries(app.state_dir) if confirm is None else [confirm.strip()]
-    plans = [read_plan(path) for one in ids if (path := _kept(app, one)).is_file()]
-    own = [plan for plan in plans if plan.survivor and plan.survivor.snapshot == str(file)]
-    if confirm is not None and not own:
+def _confirmed(app: App, asked: _Asked, plan_id: str) -> RecoveryPlan:
+    """Return the plan that was shown under this id; ConfigError when none of this file was."""
+    path = _kept(app, plan_id.strip())
+    plan = read_plan(path) if path.is_file() else None
+    if plan is None or not plan.survivor or plan.survivor.snapshot != str(asked.file):
         raise ConfigError(
-            f"no plan {confirm.strip()!r} for {file} was shown here; nothing was changed",
+            f"no plan {plan_id.strip()!r} for {asked.file} was shown here; nothing was changed",
             hint="give the command without --confirm: it shows the plan and its id",
             code="NOT_CONFIRMED",
         )
-    return next(iter(own), None)
+    return plan
+
+
+def _begun(app: App, asked: _Asked) -> RecoveryPlan | None:
+    """Return the plan of this file that was begun and is not finished.
+
+    With other options it is another plan, except where a new cluster may have been made: only that leads on.
+    """
+    for record in begun_recoveries(app.state_dir):
+        path = _kept(app, record.plan_id)
+        plan = read_plan(path) if path.is_file() else None
+        if plan is None or not plan.survivor or plan.survivor.snapshot != str(asked.file):
+            continue
+        if record.forced or plan.choices == tuple(choices_of(asked.wish)):
+            return plan
+    return None
 
 
 def _made(app: App, asked: _Asked) -> Made:
@@ -108,11 +133,9 @@ def _made(app: App, asked: _Asked) -> Made:
     evidence, disagreements = read_evidence(asked.evidence) if asked.evidence else _collect(app, snapshot)
     here = [name for name, one in app.inventory.nodes.items() if one.via == "local"]
     node = choose_node(evidence, asked.node, here)
-    wish = Wish(
+    wish = replace(
+        asked.wish,
         node=node,
-        lost=asked.lost,
-        choice=Choice(leads=asked.leads),
-        raw=asked.raw,
         bumps=_tool(app, node).bumps,
         moved=_moved_with(asked.file, app),
         reserve=app.policy.min_free_bytes,

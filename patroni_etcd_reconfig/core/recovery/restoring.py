@@ -100,7 +100,7 @@ def plan_restore(evidence: Evidence, file: SnapshotFile, wish: Wish, now: float)
         scopes=tuple(_scope(view, file, evidence.namespace) for view in views),
         rebuild=_rebuild(evidence, holders, fences, file, wish.node),
         losses=(_lost_writes(file, holders, now), *(line for view in views for line in view.losses)),
-        choices=tuple(_choices(wish)),
+        choices=tuple(choices_of(wish)),
     )
     found = (*_findings(evidence, holders, file, wish, plan, views), *_about_config(file, plan, now))
     return with_id(plan), found
@@ -187,7 +187,8 @@ def _age(file: SnapshotFile, now: float) -> str:
     return f"{seconds:.0f} s" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
-def _choices(wish: Wish) -> Iterator[str]:
+def choices_of(wish: Wish) -> Iterator[str]:
+    """Return what was decided without proof, as the options say it."""
     yield from (f"--lost {name}" for name in sorted(wish.lost))
     yield from (f"--lead {scope}={name}" for scope, name in wish.choice.leads)
     if wish.raw:

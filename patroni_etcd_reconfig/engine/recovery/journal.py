@@ -133,11 +133,11 @@ def other_recoveries(state_dir: Path, plan_id: str) -> list[RecoveryRecord]:
     return [r for r in records if r.forced and r.state != "done" and r.plan_id != plan_id]
 
 
-def begun_recoveries(state_dir: Path) -> list[str]:
-    """Return the ids of the plans whose recovery changed something here and is not finished."""
+def begun_recoveries(state_dir: Path) -> list[RecoveryRecord]:
+    """Return the recoveries that changed something here and are not finished."""
     paths = sorted((state_dir / "recoveries").glob("*.jsonl"))
     records = [read(lines, str(path)) for path in paths if (lines := whole_lines(path))]
-    return [record.plan_id for record in records if record.touched and record.state != "done"]
+    return [record for record in records if record.touched and record.state != "done"]
 
 
 def _begin(entry: Mapping[str, Any]) -> RecoveryRecord:
