@@ -71,7 +71,8 @@ def test_a_dry_run_shows_the_steps_and_touches_nothing(tool: Tool) -> None:
     before, revision = tool.ids(), tool.client(1).range("/x").revision
     done = tool.run("cycle", "--dry-run", "-f", "json", *ACCEPT)
     assert done.code == 0, done.err
-    assert len(done.json["steps"]) == 20
+    names = [step["name"] for step in done.json["steps"]]
+    assert len(names) - names.count("ReaddressMember") == 20  # since etcd 3.6 one for each: test_hiding.py
     assert (tool.ids(), tool.client(1).range("/x").revision) == (before, revision)
 
 
