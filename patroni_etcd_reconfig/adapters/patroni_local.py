@@ -16,11 +16,13 @@ ANY_ADDRESS = ("*", "0.0.0.0", "::", "")  # noqa: S104 - what a server listens o
 
 
 def local_address(config: PatroniConfig) -> Address | None:
-    """Return where the file's own node is; None when it names none, as patronictl's file does."""
+    """Return where the file's own node is; None without a name or an address, as in patronictl's file."""
     name = config.raw.get("name")
     if not (isinstance(name, str) and name and config.scope):
         return None
     api, server = _place(config, "restapi"), _place(config, "postgresql")
+    if not api and not server:
+        return None
     urls = (base_url(f"{rest_scheme(config)}://{api}"),) if api else ()
     group = _section(config, "citus").get("group")
     scope = config.scope if group is None else f"{config.scope}/{group}"

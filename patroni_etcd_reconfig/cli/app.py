@@ -35,6 +35,7 @@ class App:
     insecure: bool = False
     format: str = "pretty"
     accept: frozenset[str] = field(default_factory=frozenset)
+    seeds: tuple[str, ...] = ()  # client URLs to ask besides the hosts of the Patroni file
     shield: bool = False
 
     @property
@@ -93,7 +94,7 @@ class App:
         return Observer(
             EtcdObserver(
                 self.connector,
-                self.endpoints,
+                (*self.endpoints, *self.seeds),
                 LOOK_DEADLINE,
                 {name: node.client_urls for name, node in (nodes or {}).items()},
             ),

@@ -52,7 +52,9 @@ class RecoveryWiring:
 
     def __init__(self, app: App, plan: RecoveryPlan, again: str) -> None:
         """`again` is the command line that goes on after a crash."""
-        self.app = app
+        # The hosts of the Patroni file may all be gone: the survivor's own address counts, too.
+        urls = tuple(node.client_url for node in app.inventory.nodes.values() if node.client_url)
+        self.app = replace(app, seeds=urls)
         self.plan = plan
         self.clock = SystemClock()
         self.nodes = make_nodes(app.inventory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from patroni_etcd_reconfig.core.findings import Finding, blocker, info, warning
-from patroni_etcd_reconfig.core.model import format_id
+from patroni_etcd_reconfig.core.model import Member, format_id
 from patroni_etcd_reconfig.core.quorum import quorum
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, NodeEvidence
 from patroni_etcd_reconfig.core.recovery.fencing import COLLECT, contradicts_loss
@@ -40,6 +40,21 @@ def can_start(startable: tuple[str, ...], running: tuple[str, ...], voters: int)
         "recover apply starts them; if they can't be started, name the member whose data shall go on alone: "
         "--survivor NAME",
     )
+
+
+def moved(startable: Iterable[NodeEvidence], members: Iterable[Member]) -> Iterator[Finding]:
+    """Members that are started at another address are not found by the others, unless it only reads so."""
+    known = {member.id: member for member in members}
+    for node in startable:
+        own = known.get(node.data.member_id) if node.data else None
+        if own and node.peer_urls and not set(own.peer_urls) & set(node.peer_urls):
+            yield warning(
+                "RECOVERY_NEW_ADDRESS",
+                node.name,
+                f"the member list has {', '.join(own.peer_urls)}, its node {', '.join(node.peer_urls)}: at "
+                "another address the others can't find it",
+                "if a majority has new addresses, starting does not help: --survivor NAME does",
+            )
 
 
 def wrongly_lost(lost: frozenset[str], evidence: Evidence) -> Iterator[Finding]:

@@ -88,10 +88,12 @@ def _start(survey: _Survey) -> Planned:
     scopes = tuple(replace(view.plan, should_lead=None, stale=()) for view in views)
     plan = replace(_plan(survey, Way.START), start=survey.startable, scopes=scopes)
     voters = len(voters_of(survey.members))
+    starting = [one.node for one in survey.family if one.name in survey.startable]
     findings = (
         *obstacles.other_clusters(survey.holders, survey.family, survey.choice),
         *obstacles.wrongly_lost(survey.lost, survey.evidence),
         obstacles.can_start(survey.startable, survey.voters_running, voters),
+        *obstacles.moved(starting, survey.members),
     )
     return with_id(replace(plan, id="")), (*findings, *_old(survey))
 
