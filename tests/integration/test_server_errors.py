@@ -319,7 +319,7 @@ def test_a_member_that_somebody_else_removed_is_not_missed(tool: Tool, meddled: 
 
 def test_a_change_without_an_answer_is_looked_up(tool: Tool, meddled: Meddled) -> None:
     _run(tool, "add", "n4", "--learner")
-    _limits(tool, step_timeout=2.0, gate_timeout=2.0, lock_ttl=3)
+    _limits(tool, step_timeout=2.0, gate_timeout=2.0, lock_ttl=5)
     leading, pids = _leading(tool), [tool.etcd_pid(i) for i in _followers(tool)]
     errors: list[EtcdError] = []
 
