@@ -84,7 +84,7 @@ def _describe_move(step: StopMember | CopyData | FenceOldData | StartMoved | Dis
 
 def _describe_joining(step: StartMember | PromoteLearner | Verify) -> str:
     if isinstance(step, StartMember):
-        return f"start {step.seat.name}, wait until it joins" + (", hidden from Patroni" * step.hidden)
+        return "hidden from Patroni: " * step.hidden + f"start {step.seat.name}, wait until it joins"
     if isinstance(step, PromoteLearner):
         return f"promote {step.seat.name} when in sync"
     if isinstance(step, Verify):

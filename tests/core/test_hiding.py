@@ -213,4 +213,4 @@ def test_a_start_keeps_in_journals_whether_it_is_hidden_and_older_journals_have_
     assert decode_step(encode_step(step)) == step
     older = {key: value for key, value in encode_step(step).items() if key != "hidden"}
     assert decode_step(older) == StartMember(step.seat)
-    assert describe(step) == "start d, wait until it joins, hidden from Patroni"
+    assert describe(step) == "hidden from Patroni: start d, wait until it joins"

@@ -123,11 +123,31 @@ def test_our_learner_traps_nobody_and_gets_its_own_url_once_it_votes(lab: Lab) -
     assert removed.code == 0, removed.err
 
 
+def test_a_patroni_whose_member_is_replaced_in_place_does_not_go_back_to_it_as_a_learner(lab: Lab) -> None:
+    """Its list of before has the URL on which the hidden learner listens now; the tool dies right there."""
+    tool, primary = Tool(lab.layout), drill.leader_host(lab)
+    victim, since = _asks(lab, primary), len(_log(lab, primary))
+    killed = tool.run(
+        "cycle", f"n{victim}", *ACCEPT, env={"PATRONI_ETCD_RECONFIG_FAILPOINT": "acted:StartMember"}
+    )
+    assert killed.code == -signal.SIGKILL
+    assert tool.client(victim).status().is_learner
+    wait_until(
+        lambda: _log(lab, primary)[since:].count("the leader with the lock") >= 15, 40, "15 calm loops"
+    )
+    assert not _demoted(lab, primary, since)
+    assert drill.leader_host(lab) == primary
+    resumed = tool.run("resume", *ACCEPT)
+    assert resumed.code == 0, resumed.err
+    assert tool.members()[f"n{victim}"]["client_urls"] == [lab.layout.client_url(victim)]
+
+
 def test_a_learner_with_a_url_of_its_own_makes_the_primary_demote_itself_though_etcd_has_quorum(
     lab: Lab,
 ) -> None:
     tool, primary, layout = Tool(lab.layout), drill.leader_host(lab), lab.layout
-    tool.client(1).add_learner((layout.peer_url(LEARNER),))
+    # Refused while connections are younger than 5 s.
+    wait_until(lambda: bool(tool.client(1).add_learner((layout.peer_url(LEARNER),))), 15, "a learner's seat")
     peers = ",".join(f"n{i}={layout.peer_url(i)}" for i in (*NODES, LEARNER))
     data = layout.root / "data" / "a learner of nobody's tool"
     settings = {"initial-cluster": peers, "initial-cluster-state": "existing", "data-dir": str(data)}
