@@ -14,13 +14,14 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from patroni_etcd_reconfig.errors import EtcdError, LockedError
+from patroni_etcd_reconfig.errors import EtcdError, ExitCode, LockedError
 from patroni_etcd_reconfig.ports import Clock, EtcdApi, KeyValue
 
 LOCK_KEY = "/patroni-etcd-reconfig/lock"
 AGAIN = "see with patronictl-etcd status, then give the same command again"
+T = TypeVar("T")
 
 
 def describe_self(operation_id: str, clock: Clock) -> dict[str, Any]:
@@ -75,14 +76,13 @@ class Lock:
         threading.Thread(target=self._keep_alive, daemon=True).start()
 
     def _acquire(self, holder: Mapping[str, Any], say: Callable[[str], None], wait: bool) -> None:
-        client = self._clients()[0]
         deadline = self._clock.monotonic() + self._ttl + 5
         told: set[int] = set()
-        while (other := self._try(client, holder)) is not None:
+        while (other := self._try(holder)) is not None:
             first = other.lease not in told
             told.add(other.lease)
             if first and other.lease and _is_dead_here(other):
-                client.revoke_lease(other.lease)
+                self._revoke(other.lease)
                 say(f"took the lock over from a dead process of this host ({_who(other)})")
             elif not wait or not other.lease or self._clock.monotonic() > deadline:
                 raise _locked(other)
@@ -110,26 +110,46 @@ class Lock:
             return
 
     def _read(self) -> tuple[KeyValue, ...]:
-        """Read the key through the first member that answers."""
-        *others, last = self._clients()
-        for client in others:
-            try:
-                return client.range(LOCK_KEY).kvs
-            except EtcdError:
-                continue
-        return last.range(LOCK_KEY).kvs
+        return self._ask(lambda client: client.range(LOCK_KEY).kvs)
 
-    def _try(self, client: EtcdApi, holder: Mapping[str, Any]) -> KeyValue | None:
-        asked_at = self._clock.monotonic()
-        self._lease = client.grant_lease(self._ttl)
-        other = client.put_if_absent(LOCK_KEY, json.dumps(dict(holder)), lease=self._lease)
-        if other is not None:
-            client.revoke_lease(self._lease)
+    def _ask(self, call: Callable[[EtcdApi], T]) -> T:
+        """Ask one member after the other until one answers, the first one again at the end.
+
+        For calls that may be carried out twice, since an answer can be lost after the server has acted.
+        """
+        clients = self._clients()
+        for client in clients:
+            try:
+                return call(client)
+            except EtcdError as error:
+                if error.exit_code is ExitCode.USAGE:  # wrong credentials are so everywhere
+                    raise
+        return call(clients[0])
+
+    def _try(self, holder: Mapping[str, Any]) -> KeyValue | None:
+        """Take the lock; return None when it is ours, else the key of another.
+
+        A lease that was granted without our learning of it holds nothing, and ends by itself. A key that was
+        created so is found by the next attempt, which can't create it twice: it is ours by its lease.
+        """
+        self._lease, asked_at = self._ask(self._grant)
+        value = json.dumps(dict(holder))
+        found = self._ask(lambda client: client.put_if_absent(LOCK_KEY, value, lease=self._lease))
+        if found is not None and found.lease != self._lease:
+            self._revoke(self._lease)
             self._lease = 0
-            return other
+            return found
         self._renewed_at = asked_at
-        self._created = client.range(LOCK_KEY).kvs[0].create_revision
+        mine = found or next(iter(self._read()), None)
+        self._created = mine.create_revision if mine else 0  # gone already: `check` will say so
         return None
+
+    def _grant(self, client: EtcdApi) -> tuple[int, float]:
+        asked_at = self._clock.monotonic()
+        return client.grant_lease(self._ttl), asked_at
+
+    def _revoke(self, lease: int) -> None:
+        self._ask(lambda client: client.revoke_lease(lease))
 
     def _keep_alive(self) -> None:
         """Renew at a third of the TTL, through whichever member answers."""

@@ -273,19 +273,29 @@ def test_release_of_a_lock_never_taken_asks_nobody(scene: Scene) -> None:
     assert scene.etcd.calls == []
 
 
-def test_a_lock_that_was_taken_but_could_not_be_read_again_is_given_back(scene: Scene) -> None:
-    scene.etcd.lost.add("range")
-    with pytest.raises(EtcdTimeoutError):
-        scene.acquire()
+@pytest.mark.parametrize("call", ["grant_lease", "put_if_absent", "range"])
+def test_a_lock_whose_answer_was_lost_is_looked_up_and_taken_once(scene: Scene, call: str) -> None:
+    scene.etcd.lost.add(call)
+    scene.acquire()
+    scene.lock.check()
+    kv = scene.etcd.keys[LOCK_KEY]
+    assert (kv.version, kv.create_revision) == (1, scene.lock._created)
     scene.lock.release()
     assert LOCK_KEY not in scene.etcd.keys
 
 
 def test_a_lock_that_was_taken_without_our_knowing_is_given_back(scene: Scene) -> None:
-    scene.etcd.lost.add("put_if_absent")
+    """Every answer is lost, so that nobody can say whether it was taken."""
+    take, scene.etcd.real_hang = scene.etcd.before, 0.0
+
+    def lose(name: str) -> None:
+        take(name)
+        if name == "put_if_absent":
+            scene.etcd.lost.add(name)
+
+    scene.etcd.before = lose
     with pytest.raises(EtcdTimeoutError):
         scene.acquire()
-    scene.lock.release()
     assert LOCK_KEY not in scene.etcd.keys
 
 
