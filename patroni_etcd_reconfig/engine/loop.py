@@ -85,13 +85,18 @@ class Engine:
             repeats = repeats + 1 if steps[0] == last else 0
             last = steps[0]
             if repeats > MAX_REPEATS:
-                raise StepFailedError(
-                    f"'{describe(last)}' was done {repeats} times and still has no effect",
-                    hint="patronictl-etcd status; then: patronictl-etcd resume",
-                )
+                raise self._in_vain(last, repeats)
             ready = self._pass_gates(seen, steps[0], change)
             if ready is not None:
                 self._do(steps, *ready)
+
+    def _in_vain(self, step: Step, times: int) -> StepFailedError:
+        done = [past for past in self.journal.record.steps[-times:] if past.state == "done"]
+        what = "and still has no effect" if done else "and nobody said what came of it"
+        return StepFailedError(
+            f"'{describe(step)}' was {'done' if done else 'tried'} {times} times {what}",
+            hint="patronictl-etcd status; then: patronictl-etcd resume",
+        )
 
     def _look(self) -> Observation:
         """Look; an election or a lost answer is no reason to end an operation: look again for a while."""
@@ -138,6 +143,7 @@ class Engine:
         kind, number = type(step).__name__, len(self.journal.record.steps) + 1
         failpoint("before", kind, number)
         self.journal.intend(step, [finding.code for finding in accepted])
+        failpoint("intended", kind, number)
         self.reporter.started(steps)
         began = self.clock.monotonic()
         state, facts = "unknown", {}

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from patroni_etcd_reconfig.core.changes import MemberRef, Seat
 from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, format_id
-from patroni_etcd_reconfig.errors import MembershipError, NoLeaderError, UnreachableError
+from patroni_etcd_reconfig.errors import (
+    EtcdError,
+    EtcdUnreachableError,
+    MembershipError,
+    NoLeaderError,
+    UnreachableError,
+)
 from patroni_etcd_reconfig.observe.etcd import PROBE_READ
 from patroni_etcd_reconfig.ports import EtcdApi, EtcdConnector
 
@@ -51,10 +57,23 @@ class Roster:
 
 
 def listed(roster: Roster) -> dict[int, Member]:
-    """Return the members, read from the leader after a linearizable read on it."""
-    leader = roster.leader()
-    leader.range(PROBE_READ)
-    return {member.id: member for member in leader.member_list().members}
+    """Return the members, read after a linearizable read on the same member.
+
+    From the leader, or from the next healthy voter where it does not answer: raft may be well all the same.
+    """
+    *others, last = roster.voters()
+    for client in others:
+        try:
+            return _listed_by(client)
+        except EtcdError as error:
+            if not (error.outcome_unknown or isinstance(error, EtcdUnreachableError)):
+                raise
+    return _listed_by(last)
+
+
+def _listed_by(client: EtcdApi) -> dict[int, Member]:
+    client.range(PROBE_READ)
+    return {member.id: member for member in client.member_list().members}
 
 
 def must_be(ref: MemberRef, member: Member, *seats: Seat) -> None:
