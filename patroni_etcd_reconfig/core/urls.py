@@ -13,8 +13,11 @@ def listening(present: str, former: tuple[str, ...], wanted: tuple[str, ...]) ->
     """Return the `listen-…-urls` that serve the wanted URLs; None when that can't be told.
 
     What listens on every address of the same port already serves. A URL that was both listened on and
-    advertised is replaced; other entries, such as one for localhost, stay.
+    advertised is replaced; other entries, such as one for localhost, stay. Where the advertised URLs stay as
+    they are, so does this, wherever it is: the member may be behind a proxy or a translation of addresses.
     """
+    if present and set(former) == set(wanted):
+        return present
     entries = [entry for entry in present.split(",") if entry]
     kept = [entry for entry in entries if entry not in former or entry in wanted]
     added = [url for url in wanted if url not in kept and not _served(url, kept)]

@@ -180,6 +180,7 @@ OLD, NEW = "http://10.0.0.1:2380", "http://10.0.0.2:2380"
         ("http://0.0.0.0:2380", "http://10.0.0.2:2390", None),
         ("http://0.0.0.0:2380", "https://10.0.0.2:2380", None),
         (OLD, "http://etcd1.example:2390", None),
+        ("http://10.0.0.1:2390", OLD, "http://10.0.0.1:2390"),  # behind a proxy, and stays there
     ],
 )
 def test_where_an_etcd_listens_follows_what_it_advertises(
