@@ -1,8 +1,8 @@
 """Where a test lets the tool die: `PATRONI_ETCD_RECONFIG_FAILPOINT="acted:AddLearner"`. For tests only.
 
-The moments are `before` (nothing is in the journal), `acted` (the step acted, and its outcome is not in
-the journal yet) and `after` (it is). Instead of the kind of step its number can be given, counted from 1: in
-the operation, or in this run of a recovery.
+The moments are `before` (nothing is in the journal), `intended` (the intent is there, and nothing was done),
+`acted` (the step acted, and its outcome is not in the journal yet) and `after` (it is). Instead of the kind
+of step its number can be given, counted from 1: in the operation, or in this run of a recovery.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 
 VARIABLE = "PATRONI_ETCD_RECONFIG_FAILPOINT"
-MOMENTS = ("before", "acted", "after")
+MOMENTS = ("before", "intended", "acted", "after")
 
 
 def failpoint(moment: str, kind: str, number: int) -> None:

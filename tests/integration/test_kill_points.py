@@ -1,14 +1,15 @@
-"""Killed once a step has acted and before that is written down: resumed or aborted, all is as it should be.
+"""Killed around a step that acts: resumed or aborted, all is as if nobody had disturbed it.
 
-The points come from the plan that a dry run shows, so a new step is killed, too, without being named here.
-`make test-kills` kills at every step of every command, before, within and after it, on every etcd that is
-installed. The other runs kill once for each kind of step; `tests/integration/test_cycle.py` does the rest.
+The points come from running a change until there is no further step, so a new step is killed, too, without
+being named here. `make test-kills` kills at every step of every command, with its intent in the journal only,
+once it has acted, and once that is written down, on every etcd that is installed. `make test` kills once
+for each kind of step.
 """
 
 from __future__ import annotations
 
 import os
-import signal
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,63 +17,73 @@ import pytest
 
 from patroni_etcd_reconfig.cli.main import COMMANDS
 from patroni_etcd_reconfig.core.codec import STEP_TYPES
-from patroni_etcd_reconfig.engine.failpoint import MOMENTS, VARIABLE
-from tests.integration.tool import Tool, tool_on
+from patroni_etcd_reconfig.engine.failpoint import MOMENTS
+from tests.integration.killing import (
+    RUNS,
+    Run,
+    State,
+    aborted,
+    assert_aborted,
+    assert_sound,
+    ids_of,
+    kill_lab,
+    killed,
+    killed_kinds,
+    resumed,
+    state_of,
+)
+from tests.integration.tool import Tool
 
 pytestmark = pytest.mark.etcd
-ACCEPT = ("--accept", "HAZARD_CORRUPTION")
 ALL = bool(os.environ.get("ALL_KILLS"))  # set by `make test-kills`
 
-# What is run, and who the voters are at its end. n4 and n5 are further machines.
-CHANGES = {
-    "cycle": (("cycle", "n1"), {"n1", "n2", "n3"}),
-    "cycle of two": (("cycle", "n1", "n2"), {"n1", "n2", "n3"}),
-    "replace": (("replace", "n1", "--by", "n4"), {"n2", "n3", "n4"}),
-    "add": (("add", "n4"), {"n1", "n2", "n3", "n4"}),
-    "remove": (("remove", "n1", "--accept", "TOO_FEW_VOTERS"), {"n2", "n3"}),
-    "apply": (("apply",), {"n1", "n2", "n3", "n4", "n5"}),
-    "restart": (("restart",), {"n1", "n2", "n3"}),
-    "move-leader": (("move-leader",), {"n1", "n2", "n3"}),
+# Commands that are not killed here, and why.
+NOTHING_TO_RESUME = {
+    *("status", "list", "preflight", "plan", "hosts", "history"),  # they read
+    "snapshot",  # writes one file, under another name until it is whole: tests/engine/test_snapshot.py
+    "cleanup",  # deletes what was set aside long ago, and begins again from what is left
+    "lab",  # no part of anybody's cluster
 }
-# Changes and kinds of steps that are killed in tests of their own.
-ELSEWHERE = {
-    "promote": "the steps are those of add",
-    "upgrade": "the steps are those of restart",
-    "update-urls": "tests/integration/test_urls.py",
-    "move-data": "tests/integration/test_move_data.py",
+OTHERWISE = {
+    "resume",  # is what follows every kill here, and the same loop as what was killed
+    *(
+        "recover",
+        "restore",
+    ),  # journals and steps of their own: tests/e2e/test_majority_lost.py, test_restore.py
 }
-STEPS_ELSEWHERE = {
-    *("RaiseShield", "LowerShield"),  # tests/e2e/test_shield.py: they need Patroni
+NEED_PATRONI = {"RaiseShield", "LowerShield"}  # tests/e2e/test_shield.py
+
+# One command a kind of step; the whole product has all. The other kinds are killed in test_urls.py,
+# test_move_data.py and test_upgrade.py of this directory, for which the gate has no second time.
+IN_SHORT = {
+    "cycle": (
+        *("RemoveMember", "SetDataAside", "AddLearner", "StartMember", "PromoteLearner"),
+        "AwaitSettled",
+    ),
+    "restart": ("SaveSnapshot", "TransferLeadership", "RestartMember", "Verify"),
+}
+IN_TESTS_OF_THEIR_OWN = {
     *("UpdatePeerUrls", "ReaddressMember", "UpgradeMember"),
     *("StopMember", "CopyData", "FenceOldData", "StartMoved", "DiscardCopy"),
 }
-READING = {"status", "list", "preflight", "plan", "hosts", "history", "snapshot", "cleanup", "lab"}
-ENDING = {"resume", "abort"}
-RECOVERING = {"recover", "restore"}  # tests/e2e/test_majority_lost.py
-
-# One command a kind of step; the whole product has all.
-IN_SHORT = {
-    "cycle": ("RemoveMember", "SetDataAside", "AddLearner", "StartMember", "PromoteLearner"),
-    "cycle of two": ("AwaitSettled",),
-    "restart": ("SaveSnapshot", "TransferLeadership", "RestartMember", "Verify"),
-}
+_killed: set[str] = set()
 
 
 @pytest.fixture
 def tool(tmp_path: Path, etcd_dir: Path) -> Iterator[Tool]:
     """Give a fresh etcd of n1 to n3 with a key in it, and further machines."""
-    with tool_on(tmp_path, etcd_dir) as made:
-        made.plan_node(4)
-        made.plan_node(5)
-        made.client(1).put("/kept", "value")
+    with kill_lab(tmp_path, etcd_dir) as made:
         yield made
 
 
-def test_every_change_and_every_kind_of_step_is_killed_in_some_test() -> None:
-    changes = set(COMMANDS) - READING - ENDING - RECOVERING
-    assert changes <= set(CHANGES) | set(ELSEWHERE), "a change is in no test that kills it"
-    killed = {kind for kinds in IN_SHORT.values() for kind in kinds}
-    assert set(STEP_TYPES) <= killed | STEPS_ELSEWHERE, "a kind of step is in no test that kills it"
+def test_every_command_is_killed_or_says_why_not() -> None:
+    commands = {run.words[0] for run in RUNS.values()}
+    assert commands | NOTHING_TO_RESUME | OTHERWISE == set(COMMANDS), "a command is in no test that kills it"
+
+
+def test_every_kind_of_step_is_killed_in_the_gate() -> None:
+    in_short = {kind for kinds in IN_SHORT.values() for kind in kinds}
+    assert in_short | IN_TESTS_OF_THEIR_OWN | NEED_PATRONI == set(STEP_TYPES)
 
 
 @pytest.mark.skipif(ALL, reason="make test-kills kills at every step")
@@ -80,76 +91,77 @@ def test_every_change_and_every_kind_of_step_is_killed_in_some_test() -> None:
     ("name", "kind"), [(name, kind) for name, kinds in IN_SHORT.items() for kind in kinds]
 )
 def test_killed_after_it_acted_the_change_is_resumed(tool: Tool, name: str, kind: str) -> None:
-    words, voters = CHANGES[name]
-    assert _killed(tool, words, f"acted:{kind}")
-    _assert_ended(tool, voters, untouched=_resume(tool) == "Nothing to resume.")
+    assert killed(tool, RUNS[name], f"acted:{kind}")
+    untouched = not resumed(tool)
+    assert {name for name, row in tool.members().items() if row["role"] != "learner"} == RUNS[name].voters
+    assert_sound(tool, locked=untouched)
 
 
 @pytest.mark.skipif(ALL, reason="make test-kills kills at every step")
 @pytest.mark.parametrize("kind", ["AddLearner", "StartMember"])
 def test_killed_after_it_acted_the_change_is_aborted(tool: Tool, kind: str) -> None:
-    assert _killed(tool, CHANGES["add"][0], f"acted:{kind}")
-    _abort(tool)
-    _assert_ended(tool, {"n1", "n2", "n3"})
+    assert killed(tool, RUNS["add"], f"acted:{kind}")
+    aborted(tool)
+    assert set(tool.members()) == {"n1", "n2", "n3"}
+    assert_sound(tool)
 
 
 @pytest.mark.skipif(not ALL, reason="long: make test-kills")
 @pytest.mark.parametrize("end", ["resume", "abort"])
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("name", CHANGES)
-def test_killed_at_every_step_of_every_change(
-    tmp_path: Path, etcd_dir: Path, name: str, moment: str, end: str
-) -> None:
-    number, killed = 0, True
-    while killed:  # until the change has no further step
-        number += 1
-        with tool_on(tmp_path / str(number), etcd_dir) as tool:
-            tool.plan_node(4)
-            tool.plan_node(5)
-            tool.client(1).put("/kept", "value")
-            words, voters = CHANGES[name]
-            killed = _killed(tool, words, f"{moment}:{number}")
-            if killed and end == "abort":
-                _abort(tool)
-                _assert_sound(tool)
-            elif killed:
-                untouched = _resume(tool) == "Nothing to resume."
-                _assert_ended(tool, {"n1", "n2", "n3"} if untouched else voters, untouched=untouched)
-    assert number > 2
+@pytest.mark.parametrize("name", RUNS)
+def test_killed_at_every_step_of_every_change(tmp_path: Path, etcd_dir: Path, name: str, end: str) -> None:
+    run = RUNS[name]
+    undisturbed, steps = _undisturbed(tmp_path / "undisturbed", etcd_dir, run)
+    # Before a step nothing is new since the step before it was written down: once is enough.
+    first, *moments = MOMENTS
+    points = [f"{first}:{steps[0]}", *(f"{moment}:{i}" for i in steps for moment in moments)]
+    failed = []
+    for point in points:
+        try:
+            _kill(tmp_path / point.replace(":", "-"), etcd_dir, run, point, end, undisturbed)
+        except AssertionError:
+            failed.append(f"{point}: {traceback.format_exc()}")
+    assert not failed, "\n\n".join(failed)
 
 
-def _killed(tool: Tool, words: tuple[str, ...], point: str) -> bool:
-    """Run, and tell whether the tool died at this point; if not, it must have ended well."""
-    done = tool.run(*words, "--force", *ACCEPT, env={VARIABLE: point}, seconds=180)
-    assert done.code in (0, -signal.SIGKILL), done.err
-    return done.code != 0
+def _undisturbed(root: Path, etcd_dir: Path, run: Run) -> tuple[State, range]:
+    """Return what the change comes to, and the numbers of its steps in its operation."""
+    with kill_lab(root, etcd_dir) as tool:
+        run.prepare(tool)
+        ids, before = ids_of(tool), dict(_operations(tool))
+        assert not killed(tool, run, "")
+        assert_sound(tool)
+        state = state_of(tool, ids)
+        assert {name for name, facts in state.members.items() if facts[0] == "voter"} == run.voters
+        operation, steps = _operations(tool)[0]
+        return state, range(before.get(operation, 0) + 1, steps + 1)
 
 
-def _resume(tool: Tool) -> str:
-    resumed = tool.run("resume", "--force", "--accept", "TOO_FEW_VOTERS", *ACCEPT, seconds=180)
-    assert resumed.code == 0, resumed.err
-    return resumed.err.strip()
+def _operations(tool: Tool) -> list[tuple[str, int]]:
+    """Return id and number of steps of every operation, the newest first."""
+    known = tool.run("history", "-f", "json").json["operations"]
+    return [(operation["id"], operation["steps"]) for operation in known]
 
 
-def _abort(tool: Tool) -> None:
-    aborted = tool.run("abort", "--force", *ACCEPT)
-    assert aborted.code == 0, aborted.err
+def _kill(root: Path, etcd_dir: Path, run: Run, point: str, end: str, undisturbed: State) -> None:
+    with kill_lab(root, etcd_dir) as tool:
+        run.prepare(tool)
+        ids = ids_of(tool)
+        before = state_of(tool, ids)
+        assert killed(tool, run, point), "there is no such step"
+        _killed.update(killed_kinds(tool))
+        untouched = not (aborted(tool) if end == "abort" else resumed(tool))
+        assert_sound(tool, locked=untouched, learners=untouched or run.words[0] == "promote")
+        if end == "abort":
+            assert_aborted(before, state_of(tool, ids), undisturbed, _spare(run))
+        else:
+            assert state_of(tool, ids) == (before if untouched else undisturbed)
 
 
-def _assert_ended(tool: Tool, voters: set[str], *, untouched: bool = False) -> None:
-    """All is as after a run that nobody disturbed; killed before anything changed, its lock runs out."""
-    assert {name for name, member in tool.members().items() if member["role"] != "learner"} == voters
-    _assert_sound(tool, untouched=untouched)
+def _spare(run: Run) -> str:
+    return run.words[-1] if "--spare" in run.words else ""
 
 
-def _assert_sound(tool: Tool, *, untouched: bool = False) -> None:
-    """No learner, all members healthy, the data there and written once, the lock free, nothing left to do."""
-    members = tool.members()
-    assert {member["state"] for member in members.values()} == {"healthy"}
-    assert "learner" not in {member["role"] for member in members.values()}
-    for name in members:
-        (kept,) = tool.client(int(name[1:])).range("/kept").kvs
-        assert (kept.value, kept.version) == ("value", 1)
-    locks = tool.client(int(min(members)[1:])).range("/patroni-etcd-reconfig/lock").kvs
-    assert untouched or not locks
-    assert tool.run("resume", "--force").err.strip() == "Nothing to resume."
+@pytest.mark.skipif(not ALL, reason="long: make test-kills")
+def test_every_kind_of_step_was_killed() -> None:
+    assert _killed | NEED_PATRONI == set(STEP_TYPES)

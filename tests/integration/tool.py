@@ -106,7 +106,11 @@ class Tool:
 
     def client(self, i: int, timeout: float = 2.0) -> EtcdClient:
         """Return a client of member i."""
-        return Connector()(self.layout.client_url(i), timeout)
+        return self.at(self.layout.client_url(i), timeout)
+
+    def at(self, url: str, timeout: float = 2.0) -> EtcdClient:
+        """Return a client of whoever serves this URL."""
+        return Connector()(url, timeout)
 
     def members(self) -> dict[str, dict[str, Any]]:
         """Return the members by name, as status tells them."""
