@@ -44,6 +44,7 @@ class RecoveryLoop:
             kind = type(step).__name__
             failpoint("before", kind, number)
             self.journal.intend(step)
+            failpoint("intended", kind, number)
             self.reporter.started(left[number - 1 :])
             self._do(step, number)
             failpoint("after", kind, number)
