@@ -305,8 +305,9 @@ def test_the_start_of_a_process_that_is_gone_is_empty() -> None:
 
 
 def test_a_refusal_of_the_lock_says_that_nothing_was_begun(scene: Scene) -> None:
-    refusals = [ProposalDroppedError("raft proposal dropped", hint="Look again.") for _ in range(4)]
-    scene.etcd.refusals["grant_lease"] = refusals  # of each member, and of the first one once more
+    for _ in "abca":  # each member, and the first one once more
+        refusal = ProposalDroppedError("raft proposal dropped", hint="Look again.")
+        scene.etcd.refusals["grant_lease"].append(refusal)
     with pytest.raises(ProposalDroppedError) as caught:
         scene.acquire()
     assert caught.value.hint.startswith("Look again. The lock was not taken, so nothing was begun")
