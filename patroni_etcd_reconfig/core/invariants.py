@@ -32,8 +32,18 @@ def check_invariants(before: Observation, step: Step, after: Observation, change
     yield from _patroni_first(before, step)
     yield from _nothing_is_deleted(before, step)
     yield from _by_id(before, step, after, change)
-    if isinstance(step, StartMoved) and holds(before.nodes.get(step.member.name), step.member):
-        yield "the same id twice: a copy was started while the old data could be started, too"
+    yield from _never_twice(before, step, after)
+
+
+def _never_twice(before: Observation, step: Step, after: Observation) -> Iterator[str]:
+    """Data is in one place when it is started: the same id on an older copy would vote with a lost log."""
+    if isinstance(step, (RestartMember, UpgradeMember, StartMoved)):
+        place = step.target if isinstance(step, StartMoved) else step.member.name
+        if any(holds(node, step.member) for name, node in before.nodes.items() if name != place):
+            yield f"the same id twice: {place} was started while the data could be started elsewhere, too"
+    running = [node.data.member_id for node in after.nodes.values() if node.service_active and node.data]
+    for member_id in {one for one in running if running.count(one) > 1}:
+        yield f"the same id twice: {member_id:x} runs in two places"
 
 
 def _one_at_a_time(before: Observation, step: Step, after: Observation, change: Change) -> Iterator[str]:
@@ -67,7 +77,7 @@ def _never_below_quorum(before: Observation, step: Step, after: Observation) -> 
 
 def _leader_moves_first(before: Observation, step: Step) -> Iterator[str]:
     if (
-        isinstance(step, (RemoveMember, RestartMember, UpgradeMember, StopMember))
+        isinstance(step, (RemoveMember, RestartMember, UpgradeMember, StopMember, StartMoved))
         and before.etcd.leader_id == step.member.id
     ):
         yield f"law 3: {step.member.name} was touched while it led"

@@ -55,7 +55,8 @@ def _move(seen: Observation, to: Relocation) -> Step:
     """Until the old data is set aside, it is what counts; after that there is only the copy."""
     if not holds(seen.nodes.get(to.member.name), to.member):
         started = StartMoved(to.member, to.seat, to.client_urls, to.former_client_urls, to.target)
-        return _update(seen.etcd, to) or started
+        # It may run there already, started by a run that was killed, and lead by now.
+        return hand_over(seen.etcd, to.member) or _update(seen.etcd, to) or started
     if _runs(seen, to.member):
         return hand_over(seen.etcd, to.member) or StopMember(to.member)
     if to.member.id not in seen.progress.copied:

@@ -94,6 +94,15 @@ def _after(kind: str, change: Reshape) -> Observation:
     raise AssertionError(kind)
 
 
+def test_a_member_that_leads_already_on_its_copy_hands_over_before_it_is_started_again() -> None:
+    change = to_host(voters(3), "b")
+    state = _after("StartMoved", change)  # by a run that was killed before it wrote that down
+    led = replace(state, progress=Progress("x"), etcd=replace(state.etcd, leader_id=IDS["b"]))
+    assert _names(led, change) == ["TransferLeadership", "StartMoved", "Verify"]
+    for step in make_plan(led, change).steps[:1]:
+        assert check_step(led, step, change, Policy()) == ()
+
+
 @pytest.mark.parametrize("kind", ["StopMember", "CopyData"])
 def test_an_abort_before_the_old_data_is_set_aside_goes_back_to_it(kind: str) -> None:
     change = to_host(voters(3), "b")

@@ -10,19 +10,23 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.changes import Change, reference
 from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView, NodeView, Observation
 from patroni_etcd_reconfig.core.planner import staying_learners
 from patroni_etcd_reconfig.core.quorum import quorum, survives_without
+from patroni_etcd_reconfig.core.relocating import holds
 from patroni_etcd_reconfig.core.simulate import apply_step, best_transferee
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     AwaitSettled,
+    CopyData,
+    FenceOldData,
     PromoteLearner,
     RestartMember,
     SaveSnapshot,
     SetDataAside,
     StartMember,
+    StartMoved,
     Step,
     TransferLeadership,
     UpgradeMember,
@@ -54,6 +58,8 @@ def outcomes(seen: Observation, step: Step, change: Change) -> list[Observation 
     """Return every state in which the step may end; None = it ends with an error and changes nothing."""
     if not _goal_is_in_reach(seen, step, change):
         return [None]
+    if isinstance(step, FenceOldData) and not holds(seen.nodes.get(step.target), step.member):
+        seen = apply_step(seen, CopyData(step.member, step.target))  # the copy was lost: it is made again
     after = _come_up(apply_step(seen, step), step)
     if isinstance(step, AddLearner) and len(seen.etcd.healthy_voters) < len(seen.etcd.voters):
         return [None, after]  # etcd before 3.5.30 and 3.6.11 wants every voter connected, later ones do not
@@ -78,6 +84,19 @@ def _goal_is_in_reach(seen: Observation, step: Step, change: Change) -> bool:
         view, node = seen.etcd.by_peer_urls(step.seat.peer_urls), seen.nodes.get(step.seat.name)
         running = node is not None and node.service_active
         return view is not None and not (running and view.member.started and view.status is None)
+    return _data_is_in_reach(seen, step)
+
+
+def _data_is_in_reach(seen: Observation, step: Step) -> bool:
+    """Tell whether a step finds the data of the member that it is about where it has to be, and at rest."""
+    if isinstance(step, RestartMember):
+        node = seen.nodes.get(step.member.name)
+        return node is None or holds(node, step.member)
+    if isinstance(step, (CopyData, FenceOldData)):
+        places = [seen.nodes[step.member.name], seen.nodes[step.target]]
+        return holds(places[0], step.member) and not any(p.problem or p.service_active for p in places)
+    if isinstance(step, StartMoved):
+        return holds(seen.nodes.get(step.target), step.member)
     return True
 
 
@@ -97,7 +116,9 @@ def _is_sound(etcd: EtcdView, change: Change) -> bool:
 
 def _come_up(seen: Observation, step: Step) -> Observation:
     """A step that starts a voter ends with that voter up, whatever it was before."""
-    return revive(seen, step.member.id) if isinstance(step, (RestartMember, UpgradeMember)) else seen
+    if isinstance(step, (RestartMember, UpgradeMember, StartMoved)):
+        return revive(seen, step.member.id)
+    return seen
 
 
 # What can go wrong. Names of members are names of seats: those of their peer URLs.
@@ -121,13 +142,13 @@ def hangs(seen: Observation, name: str) -> list[Observation]:
 def loses_disk(seen: Observation, name: str) -> list[Observation]:
     """The process ends, and its data dir is gone."""
     dead = _silence(seen, name, service_active=False)
-    return _elect(_with_node(dead, name, data=None, data_present=False))
+    return _elect(_with_node(dead, _place_of(seen, name), data=None, data_present=False))
 
 
 def loses_machine(seen: Observation, name: str) -> list[Observation]:
     """The member is down and its node does not answer either."""
     dead = _silence(seen, name, service_active=False)
-    return _elect(_with_node(dead, name, problem="no route to host"))
+    return _elect(_with_node(dead, _place_of(seen, name), problem="no route to host"))
 
 
 def restarts(seen: Observation, name: str) -> list[Observation]:
@@ -136,7 +157,8 @@ def restarts(seen: Observation, name: str) -> list[Observation]:
     if view is None:
         return []
     if view.status is None:
-        return _elect(revive(seen, view.id))
+        there = holds(seen.nodes.get(_place_of(seen, name)), reference(view.member))
+        return _elect(revive(seen, view.id)) if there else []
     return leader_changes(seen) if seen.etcd.leader_id == view.id else []
 
 
@@ -182,6 +204,10 @@ def acted_in_part(seen: Observation, step: Step) -> list[Observation]:
         up = apply_step(seen, step)
         booting = replace(seen, nodes=up.nodes)  # it runs, and has not published itself yet
         return [booting, replace(up, progress=seen.progress)]
+    if isinstance(step, CopyData):
+        return [revive(seen, step.member.id)]  # it could not be copied, and runs again on its old data
+    if isinstance(step, StartMoved):
+        return [_with_node(seen, step.target, service_active=True)]  # it has not published itself yet
     return []
 
 
@@ -203,8 +229,9 @@ CLUSTER_FAULTS: tuple[Callable[[Observation], list[Observation]], ...] = (
 def faults(seen: Observation, step: Step | None, change: Change) -> Iterator[tuple[str, Observation]]:
     """Give every state that a single fault may lead to, before, during and right after a step."""
     seats = {name_of(view) for view in seen.etcd.members} | {seat.name for seat in change.seats}
-    for name in sorted(seats):
-        for fault in MEMBER_FAULTS:
+    copies = {to.target for to in change.relocations if to.target} - seats
+    for name in sorted(seats | copies):
+        for fault in MEMBER_FAULTS if name in seats else (loses_disk, loses_machine):
             for after in fault(seen, name):
                 yield f"{fault.__name__} {name}", after
     for general in CLUSTER_FAULTS:
@@ -220,9 +247,9 @@ def faults(seen: Observation, step: Step | None, change: Change) -> Iterator[tup
 def repaired(seen: Observation) -> Observation:
     """Everything that can come back does, as the remedies ask for: processes, machines, Patroni."""
     for view in seen.etcd.members:
-        node = seen.nodes.get(name_of(view))
-        holds = node is None or (node.data is not None and node.data.member_id == view.id)
-        if view.status is None and view.member.started and holds:
+        node = seen.nodes.get(_place_of(seen, name_of(view)))
+        there = node is None or holds(node, reference(view.member))
+        if view.status is None and view.member.started and there:
             seen = revive(seen, view.id)
     nodes = {name: replace(node, problem="") for name, node in seen.nodes.items()}
     calm = tuple(replace(cluster, leader=CALM.leader, lease=CALM.lease) for cluster in seen.patroni)
@@ -231,7 +258,8 @@ def repaired(seen: Observation) -> Observation:
 
 def lost_for_good(seen: Observation) -> bool:
     """Tell whether some voter's data is gone, or a stranger is in the list: nothing brings that back."""
-    gone = [view for view in seen.etcd.voters if view.status is None]
+    silent = [reference(view.member) for view in seen.etcd.voters if view.status is None]
+    gone = [ref for ref in silent if not any(holds(node, ref) for node in seen.nodes.values())]
     return bool(gone) or seen.etcd.by_peer_urls(urls("foreign")) is not None
 
 
@@ -243,7 +271,8 @@ def revive(seen: Observation, member_id: int) -> Observation:
     said = replace(status(member_id), is_learner=view.member.is_learner)
     up = replace(view, status=said, error="", serves_reads=not view.member.is_learner)
     seen = _with_members(seen, tuple(up if v.id == member_id else v for v in seen.etcd.members))
-    return _elect(_with_node(seen, name_of(view), service_active=True, problem=""))[0]
+    place = _place_of(seen, name_of(view))
+    return _elect(_with_node(seen, place, service_active=True, problem=""))[0]
 
 
 def _silence(seen: Observation, name: str, *, service_active: bool) -> Observation:
@@ -251,7 +280,15 @@ def _silence(seen: Observation, name: str, *, service_active: bool) -> Observati
     if view is not None and view.status is not None:
         silent = replace(view, status=None, serves_reads=False, error="no answer in time")
         seen = _with_members(seen, tuple(silent if v.id == view.id else v for v in seen.etcd.members))
-    return _with_node(seen, name, service_active=service_active)
+    return _with_node(seen, _place_of(seen, name), service_active=service_active)
+
+
+def _place_of(seen: Observation, name: str) -> str:
+    """Return where the data of the member with this name is: its own node, or where it was moved to."""
+    view = _on(seen, name)
+    ref = reference(view.member) if view else None
+    places = [place for place, node in seen.nodes.items() if ref and holds(node, ref)]
+    return name if name in places or not places else places[0]
 
 
 def _elect(seen: Observation) -> list[Observation]:
