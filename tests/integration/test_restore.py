@@ -75,10 +75,7 @@ def planned(scene: Scene) -> RecoveryPlan:
     """Return the plan: there is no Patroni here, which is all that may stand in its way."""
     file = read_snapshot(snapshot(scene.tool), "/service")
     plan, findings = plan_restore(scene.evidence(), file, Wish("n1"), time.time())
-    assert {one.code for one in findings if one.severity is Severity.BLOCKER} == {
-        "RESTORE_NO_KEYS",
-        "PG_NOBODY",  # the Patroni file names a node
-    }
+    assert {one.code for one in findings if one.severity is Severity.BLOCKER} == {"RESTORE_NO_KEYS"}
     return with_id(replace(plan, scopes=()))
 
 
