@@ -44,10 +44,15 @@ etcd-versions: setup
 test-versions: etcd-versions
 	ETCD_DIRS="$$(ls -d $(CURDIR)/.etcd/*/ | tr '\n' ':')" $(PYTEST) -m etcd $(TESTS)
 
-# The tool killed before, within and after every step of every change, on every etcd there is (hours).
+# The tool killed before, within and after every step of every change, on every etcd there is (hours). The second
+# run looks whether the first has killed every kind of step. KILLS='-k "cycle and resume"' runs a part of the first.
+KILLED = .killed-kinds
+test-kills: export ALL_KILLS = $(CURDIR)/$(KILLED)
+test-kills: export ETCD_DIRS = $(shell ls -d $(CURDIR)/.etcd/*/ 2>/dev/null | tr '\n' ':')
 test-kills: setup
-	ALL_KILLS=1 ETCD_DIRS="$$(ls -d $(CURDIR)/.etcd/*/ 2>/dev/null | tr '\n' ':')" \
-		$(PYTHON) -m pytest tests/integration/test_kill_points.py $(TESTS)
+	rm -f $(KILLED)
+	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal tests/integration/test_kill_points.py -k killed_at_every_step $(KILLS)
+	$(if $(KILLS),,$(PYTHON) -m pytest tests/integration/test_kill_points.py -k every_kind_of_step_was_killed)
 
 # About 15 minutes; BENCH=replace measures one scenario, BENCH_DB=64MB makes the large database a small one.
 BENCH_DB ?= 2GB
