@@ -12,7 +12,7 @@ NET ?=
 # Tests mostly wait for etcd and Patroni, so a few more at a time than there are processors. A file's tests
 # share servers and stay together.
 JOBS ?= 3
-PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
+PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup packages demo drill test etcd-versions test-versions test-kills bench lint type format check clean
 

@@ -24,7 +24,7 @@ from tests.integration.etcd_servers import etcd_dirs, etcd_version, wait_until
 from tests.integration.tool import Tool
 from tests.nets import free_net
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.etcd]  # make test-versions has the etcd that it needs
 LEARNER = 4
 ACCEPT = ("--accept", "FAILSAFE_OFF", "--force", "-f", "json")
 

@@ -32,6 +32,7 @@ from tests.integration.killing import (
     resumed,
     state_of,
 )
+from tests.integration.kills import ABORT_MOVE, MOVE_DATA, UPDATE_URLS, UPGRADE
 from tests.integration.tool import Tool
 
 pytestmark = pytest.mark.etcd
@@ -64,8 +65,7 @@ IN_SHORT = {
     "restart": ("SaveSnapshot", "TransferLeadership", "RestartMember", "Verify"),
 }
 IN_TESTS_OF_THEIR_OWN = {
-    *("UpdatePeerUrls", "ReaddressMember", "UpgradeMember"),
-    *("StopMember", "CopyData", "FenceOldData", "StartMoved", "DiscardCopy"),
+    kind for scenario in (UPDATE_URLS, MOVE_DATA, ABORT_MOVE, UPGRADE) for kind in scenario.lines
 }
 
 

@@ -23,6 +23,7 @@ from patroni_etcd_reconfig.engine.actions import Actions
 from patroni_etcd_reconfig.errors import EtcdError, ProposalDroppedError, RequestTimedOutError
 from patroni_etcd_reconfig.lab.etcd_only import start_members
 from tests.integration.etcd_servers import wait_until
+from tests.integration.kills import ACCEPT
 from tests.integration.meddling import Meddled, error_of, next_second
 from tests.integration.tool import Outcome, Tool, tool_on
 
@@ -77,6 +78,7 @@ def tool(lab: Tool) -> Iterator[Tool]:
     inventory = lab.layout.inventory.read_text()
     yield lab
     lab.layout.inventory.write_text(inventory)
+    lab.run("abort", "--force", *ACCEPT)  # what a test that failed left begun is no fault of the next
     assert set(_names(lab)) == {"n1", "n2", "n3"}
     wait_until(lambda: all(_serves(lab, i) for i in (1, 2, 3)), 10, "all to serve")
 
