@@ -263,8 +263,13 @@ def _is_at_version(etcd: EtcdView, ref: MemberRef, version: str) -> bool:
 
 
 def _step_down(etcd: EtcdView, change: Change) -> Step | None:
-    leader = change.stepping_down
-    return TransferLeadership(leader, change.successor) if leader and leader.id == etcd.leader_id else None
+    """A named successor leads in the end, whomever an election made leader meanwhile."""
+    leader, successor = etcd.leader, change.successor
+    if change.stepping_down is None or leader is None:
+        return None
+    goal = etcd.by_peer_urls(successor.peer_urls) if successor else None
+    stays = leader == goal if successor else leader.id != change.stepping_down.id
+    return None if stays else TransferLeadership(reference(leader.member), successor)
 
 
 def _victims(etcd: EtcdView, change: Change) -> list[MemberView]:

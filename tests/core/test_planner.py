@@ -451,6 +451,14 @@ def test_a_voter_that_leads_already_is_left_alone() -> None:
     assert _names(make_plan(start, leader_move(start.etcd, "a")).steps) == ["Verify"]
 
 
+def test_leadership_that_an_election_gave_to_a_third_still_goes_to_the_named_one() -> None:
+    change = leader_move(voters(3), "c")
+    elsewhere = seen(replace(voters(3), leader_id=IDS["b"]))
+    (move, *_) = make_plan(elsewhere, change).steps
+    assert isinstance(move, TransferLeadership)
+    assert (move.source.name, move.target and move.target.name) == ("b", "c")
+
+
 def test_an_abort_removes_the_half_joined_learner_and_clears_its_node() -> None:
     begun = cycle(voters(3), "c")
     state = seen(etcd(voter("a"), voter("b"), learner("c")), progress=Progress("x"))
