@@ -17,7 +17,7 @@ _NUMBERS = ("TL", "LSN", "Bytes Behind")
 _WAYS = {
     Way.NOTHING: "nothing to recover: a majority serves",
     Way.START: "start what is stopped: that makes a majority, and loses nothing",
-    Way.FORCE: "no majority can be started: one member goes on alone, the others are fenced and made new",
+    Way.FORCE: "one member goes on alone, the others are fenced and made new",
     Way.RESTORE: "a new cluster from a snapshot",
 }
 

@@ -29,14 +29,21 @@ def serves(serving: Iterable[NodeEvidence], lost: frozenset[str]) -> Finding:
     )
 
 
-def can_start(startable: tuple[str, ...], running: tuple[str, ...], voters: int) -> Finding:
-    """Enough stopped members can simply be started: nothing is lost that way."""
+def can_start(
+    startable: tuple[str, ...], running: tuple[str, ...], voters: int, forgotten: tuple[str, ...] = ()
+) -> Finding:
+    """Enough stopped members can simply be started: nothing is lost, if their list is the true one."""
     there = f"; running: {', '.join(running)}" if running else ""
+    claim = (
+        f"a quorum of a list without {', '.join(forgotten)}: if that was forced, what only they had is lost"
+        if forgotten
+        else "a quorum, and no write is lost"
+    )
     return info(
         "RECOVERY_START",
         ", ".join(startable),
         f"stopped, with sound data{there}: started, that makes {len(startable) + len(running)} of {voters} "
-        "voters, a quorum, and no write is lost",
+        f"voters, {claim}",
         "recover apply starts them; if they can't be started, name the member whose data shall go on alone: "
         "--survivor NAME",
     )

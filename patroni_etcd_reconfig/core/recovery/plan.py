@@ -15,6 +15,13 @@ from patroni_etcd_reconfig.core.recovery.holders import Holder, holders_in, vote
 from patroni_etcd_reconfig.core.recovery.model import Choice, Fence, RecoveryPlan, Survivor, Way
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
 from patroni_etcd_reconfig.core.recovery.scopes import ScopeView, scopes_of
+from patroni_etcd_reconfig.core.recovery.starting import (
+    about_postgres,
+    can_come_back,
+    keys_are_old,
+    left_out,
+    unseen,
+)
 
 OLD = 900.0  # seconds after which evidence may no longer be how things are
 
@@ -84,18 +91,29 @@ def _can_start(survey: _Survey) -> bool:
 
 
 def _start(survey: _Survey) -> Planned:
+    """Start what is stopped, unless PostgreSQL proves its keys to be old."""
     views = scopes_of(survey.evidence, _keys(survey.family[0].node), survey.choice)
+    old = [keys_are_old(v.plan.scope, v.against, v.plan.leader_in_dcs) for v in views if v.against]
+    if old:
+        plan, found = _force(survey)
+        return plan, (*found, *old)
     scopes = tuple(replace(view.plan, should_lead=None, stale=()) for view in views)
-    plan = replace(_plan(survey, Way.START), start=survey.startable, scopes=scopes)
+    chosen = tuple(line for view in views if view.plan.chosen for line in view.losses)
+    plan = replace(_plan(survey, Way.START), start=survey.startable, scopes=scopes, losses=chosen)
+    return with_id(replace(plan, id="")), tuple(_about_starting(survey, views))
+
+
+def _about_starting(survey: _Survey, views: tuple[ScopeView, ...]) -> Iterator[Finding]:
     voters = len(voters_of(survey.members))
     starting = [one.node for one in survey.family if one.name in survey.startable]
-    findings = (
-        *obstacles.other_clusters(survey.holders, survey.family, survey.choice),
-        *obstacles.wrongly_lost(survey.lost, survey.evidence),
-        obstacles.can_start(survey.startable, survey.voters_running, voters),
-        *obstacles.moved(starting, survey.members),
-    )
-    return with_id(replace(plan, id="")), (*findings, *_old(survey))
+    forgotten = left_out(survey.evidence, survey.family)
+    yield from obstacles.other_clusters(survey.holders, survey.family, survey.choice)
+    yield from obstacles.wrongly_lost(survey.lost, survey.evidence)
+    yield obstacles.can_start(survey.startable, survey.voters_running, voters, forgotten)
+    yield from obstacles.moved(starting, survey.members)
+    for view in views:
+        yield from about_postgres(view.findings, whole=not forgotten)
+    yield from _old(survey)
 
 
 def _force(survey: _Survey) -> Planned:
@@ -157,7 +175,9 @@ def _findings(
     yield from obstacles.fresher(holder, survey.family, survey.lost, chosen=chosen)
     yield from obstacles.unread(plan.fence, evidence, chosen=chosen)
     yield from obstacles.about_node(holder)
-    yield from fencing_findings(plan.fence, evidence, survey.lost, holder.name)
+    away = frozenset(unseen(survey.evidence, survey.family))
+    yield from fencing_findings(plan.fence, evidence, survey.lost - away, holder.name)
+    yield from can_come_back(away - survey.lost)
     for view in views:
         yield from view.findings
     yield from _old(survey)

@@ -20,6 +20,7 @@ from patroni_etcd_reconfig.core.recovery.standing import (
     object_in,
     standing_of,
 )
+from patroni_etcd_reconfig.core.recovery.starting import against_keys
 
 # What was passed knowingly, or could not be seen, may be lost.
 _LOSSES = frozenset(
@@ -30,11 +31,12 @@ _LOSSES = frozenset(
 
 @dataclass(frozen=True)
 class ScopeView:
-    """One scope's plan, what speaks against it, and what may be lost."""
+    """One scope's plan, what speaks against it, and what may be lost; `against`: what proves its keys old."""
 
     plan: ScopePlan
     findings: tuple[Finding, ...]
     losses: tuple[str, ...]
+    against: tuple[str, ...] = ()
 
 
 def scopes_of(evidence: Evidence, keys: Iterable[KeyValue], choice: Choice) -> tuple[ScopeView, ...]:
@@ -61,7 +63,8 @@ def _view(found: ScopeKeys, evidence: Evidence, chosen: str | None) -> ScopeView
         for one in done.findings
         if one.code in _LOSSES and one.severity is not Severity.BLOCKER
     )
-    return ScopeView(replace(plan, stale=stale), done.findings, losses)
+    against = against_keys(found, standing, plan)
+    return ScopeView(replace(plan, stale=stale), done.findings, losses, against)
 
 
 def _plan(

@@ -29,6 +29,7 @@ from tests.core.recovery.builders import (
     serving,
     silent,
     standby,
+    stopped,
     wiped,
 )
 
@@ -96,6 +97,117 @@ class TestHarmless:
 
     def test_a_loss_that_is_declared_of_a_member_to_start_is_wrong(self) -> None:
         assert codes(plan(down("a"), down("b"), down("c"), lost="b")) == ["RECOVERY_LOST_WRONG"]
+
+
+class TestStartedWithOldKeys:
+    """A majority of its own list, and older than what PostgreSQL committed since."""
+
+    OLD = tuple(keys("pg1", timeline=1).keys.values())
+
+    def forced_before(self) -> NodeEvidence:
+        """Somebody ran --force-new-cluster on this one and stopped it: it is a cluster of one."""
+        return down("a", names="a", keys=self.OLD)
+
+    def test_a_forced_cluster_of_one_is_not_just_started_when_postgresql_went_on(self) -> None:
+        planned = plan(self.forced_before(), silent("pg2"), standby("pg1", 1_000, 1), standby("pg3"))
+        assert (planned[0].way, planned[0].scopes[0].should_lead) == (Way.FORCE, "pg3")
+        assert codes(planned) == ["PG_NOT_ASKED"]
+        assert "names pg1 (timeline 1" in detail(planned, "RECOVERY_KEYS_OLD")
+        assert "ends at timeline 1" in detail(planned, "RECOVERY_KEYS_OLD")
+
+    def test_nor_a_majority_that_came_back_from_old_disks(self) -> None:
+        nodes = (down(name, keys=self.OLD) for name in "abc")
+        planned = plan(*nodes, crashed("pg1", 9_000, 1), standby("pg2"), standby("pg3", 4_000))
+        assert (planned[0].way, planned[0].scopes[0].should_lead) == (Way.FORCE, "pg2")
+        assert codes(planned) == []
+        assert {"leader", "history"} <= set(planned[0].scopes[0].stale)
+
+    def test_what_can_not_be_fenced_for_that_blocks(self) -> None:
+        nodes = down("a", keys=self.OLD), down("b", keys=self.OLD), away("c")
+        assert codes(plan(*nodes, standby("pg2"))) == ["RECOVERY_NOT_FENCED"]
+        assert codes(plan(*nodes, standby("pg2"), lost="c")) == []
+
+    def test_nodes_that_a_forced_list_left_out_can_come_back_as_the_old_cluster(self) -> None:
+        seen = self.forced_before(), away("b"), wiped("c"), standby("pg3")
+        planned = plan(*seen)
+        assert codes(planned) == ["RECOVERY_NOT_FENCED"]
+        assert "--lost b" in detail(planned, "RECOVERY_NOT_FENCED")
+        assert codes(plan(*seen, lost="b")) == []
+        assert codes(plan(*seen, lost="bx")) == ["RECOVERY_LOST_WRONG"]
+
+    def test_the_leader_of_the_keys_can_be_named_and_then_they_are_started(self) -> None:
+        nodes = [down(name, keys=self.OLD) for name in "abc"]
+        planned = plan(*nodes, standby("pg1", 900, 1), standby("pg2"), demo="pg1")
+        assert planned[0].way is Way.START
+        assert planned[0].choices == ("--lead demo=pg1",)
+        assert codes(planned) == []
+        assert "PG_AHEAD" in codes(planned, Severity.WARNING)
+        assert "pg2 (timeline 2" in planned[0].losses[0]
+        assert plan(*nodes, standby("pg1", 900, 1), standby("pg2"), demo="pg2")[0].way is Way.FORCE
+
+    @pytest.mark.parametrize(
+        "nodes",
+        [
+            (crashed("pg1", 4_000), standby("pg2"), standby("pg3")),
+            (stopped("pg1", 4_900), standby("pg2"), standby("pg3")),
+            (standby("pg1"), standby("pg2"), standby("pg3", 4_000)),
+            (silent("pg1"), standby("pg2"), standby("pg3", 4_000)),
+            (silent("pg1"), stopped("pg2", 4_000), standby("pg3")),
+            (silent("pg1"), silent("pg2"), silent("pg3")),
+            (silent("pg1"), standby("pg2", 5_000, 1), silent("pg3")),
+            (primary("pg1", 9_000, 3), standby("pg2"), standby("pg3")),
+            (primary("pg1", failsafe_active=True), standby("pg2", 5_100), silent("pg3")),
+        ],
+        ids=[
+            "its leader crashed",
+            "its leader was demoted and stopped",
+            "its leader was demoted and runs",
+            "its leader is silent",
+            "its leader is silent and a standby is down",
+            "nobody answers",
+            "one answers, of an earlier timeline",
+            "its leader was promoted just now",
+            "its leader never stopped",
+        ],
+    )
+    def test_keys_that_nothing_proves_old_are_served_and_patroni_decides(
+        self, nodes: tuple[PostgresEvidence, ...]
+    ) -> None:
+        sync = {"leader": "pg1", "sync_standby": "pg2"}
+        own = tuple(keys("pg1", sync=sync, status={"optime": 4_000}, members=["pg1"]).keys.values())
+        planned = plan(*(down(name, keys=own) for name in "abc"), *nodes)
+        assert planned[0].way is Way.START
+        assert codes(planned) == []
+        assert planned[0].scopes[0].should_lead is None
+
+    @pytest.mark.parametrize(
+        ("nodes", "more"),
+        [
+            ((standby("pg1"), primary("pg2", 4_000)), {}),
+            ((standby("pg1", 4_000), standby("pg2")), {}),
+            ((standby("pg1", timeline_history=((1, 900, "elsewhere"),)),), {}),
+            ((standby("pg2"), crashed("pg9", 9_000, 1)), {"leader": None, "sync": {"leader": "pg9"}}),
+        ],
+        ids=["another primary runs", "its leader has less", "another origin", "the synchronous one is old"],
+    )
+    def test_each_proof_counts(self, nodes: tuple[PostgresEvidence, ...], more: dict[str, object]) -> None:
+        own = keys(**{"leader": "pg1", **more})  # type: ignore[arg-type]
+        planned = plan(*(down(name, keys=tuple(own.keys.values())) for name in "abc"), *nodes)
+        assert planned[0].way is Way.FORCE
+        assert "RECOVERY_KEYS_OLD" in codes(planned, Severity.WARNING)
+
+    def test_where_nodes_are_left_out_of_the_list_all_must_be_asked(self) -> None:
+        seen = self.forced_before(), away("b"), away("c"), standby("pg1", 1_000, 1), silent("pg2")
+        planned = plan(*seen)
+        assert planned[0].way is Way.START
+        assert codes(planned) == ["PG_NOT_ASKED"]
+        assert "a list without b, c" in detail(planned, "RECOVERY_START")
+        assert codes(plan(*seen, demo="pg1")) == []
+
+    def test_two_primaries_are_not_patroni_s_to_decide(self) -> None:
+        own = tuple(keys("pg1").keys.values())
+        planned = plan(*(down(name, keys=own) for name in "abc"), primary("pg1"), primary("pg2"))
+        assert "PG_TWO_PRIMARIES" in codes(planned)
 
 
 class TestSurvivor:
