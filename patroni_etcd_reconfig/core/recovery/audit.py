@@ -23,8 +23,6 @@ from patroni_etcd_reconfig.core.recovery.standing import (
     Standing,
     describe,
     is_behind,
-    names_in,
-    object_in,
     standing_of,
 )
 
@@ -46,24 +44,12 @@ def audit(found: ScopeKeys, postgres: Iterable[PostgresEvidence], plan: ScopePla
     nodes = tuple(postgres)
     standing = _remembering(standing_of(nodes, found), plan)
     lead = _leader_to_be(standing, plan, nodes)
-    synchronous = proven_in_sync(found, nodes) if plan.synchronous else frozenset[str]()
-    doubts = doubts_about(plan.scope, standing, lead, chosen=plan.chosen, in_sync=synchronous)
+    doubts = doubts_about(plan.scope, standing, lead, chosen=plan.chosen)
     if lead is None:
         return Audit((), doubts)
     scope = ScopeFacts(found, standing, nodes, lead, plan, f"/{namespace.strip('/')}/{plan.scope}/")
     findings = (*doubts, *_outdated(scope), *initialize_fits(found, lead), *_notes(scope))
     return Audit(() if blockers(findings) else tuple(repairs_of(scope)), findings)
-
-
-def proven_in_sync(found: ScopeKeys, postgres: Iterable[PostgresEvidence]) -> frozenset[str]:
-    """Return the nodes that surely hold all that was acknowledged: two witnesses, the DCS and the node."""
-    sync = object_in(found.keys.get("sync")) or {}
-    standbys = {name.lower() for name in names_in(sync.get("sync_standby"))}
-    nodes = tuple(postgres)
-    proven = {one.name for one in nodes if one.name.lower() in standbys and one.is_sync_standby}
-    return frozenset(
-        proven | {one.name for one in nodes if one.name == sync.get("leader") and one.in_recovery is False}
-    )
 
 
 def initialize_fits(found: ScopeKeys, lead: PostgresEvidence) -> Iterator[Finding]:

@@ -24,9 +24,9 @@ from patroni_etcd_reconfig.core.recovery.standing import (
 
 
 def doubts_about(
-    scope: str, standing: Standing, lead: PostgresEvidence | None, *, chosen: bool, in_sync: frozenset[str]
+    scope: str, standing: Standing, lead: PostgresEvidence | None, *, chosen: bool
 ) -> tuple[Finding, ...]:
-    """Return what speaks against `lead`. `chosen`: an operator named it; `in_sync`: proven synchronous."""
+    """Return what speaks against `lead`. `chosen`: an operator named it."""
     firm = (*two_primaries(scope, standing), *system_ids(scope, standing))
     if lead is None:
         return (*firm, _nobody(scope, standing))
@@ -36,7 +36,7 @@ def doubts_about(
         *_ahead(scope, standing, lead),
         *_perhaps_ahead(scope, standing, lead),
         *_remembered(scope, standing, lead),
-        *_not_asked(scope, standing, lead, in_sync),
+        *_not_asked(scope, standing, lead),
     )
     return (*firm, *(_passed(one) if chosen else one for one in open_questions))
 
@@ -212,17 +212,15 @@ def _remembered(scope: str, standing: Standing, lead: PostgresEvidence) -> Itera
         yield blocker("PG_DCS_AHEAD", scope, detail, remedy)
 
 
-def _not_asked(
-    scope: str, standing: Standing, lead: PostgresEvidence, in_sync: frozenset[str]
-) -> Iterator[Finding]:
+def _not_asked(scope: str, standing: Standing, lead: PostgresEvidence) -> Iterator[Finding]:
+    """That a node was synchronous proves nothing: its Patroni has that from the same member's `sync` key
+    (patroni/api.py), and a majority elsewhere may have dropped it from there before it committed."""
     if not standing.unknown:
         return
     names = ", ".join(standing.unknown)
     detail = f"not asked how far they got: {names}; {describe(lead)} is the most that was found"
     if is_primary(lead) and lead.failsafe_active:
         yield warning("PG_NOT_ASKED", scope, f"{detail}, and it never stopped leading (failsafe)", "")
-    elif lead.name in in_sync:
-        yield warning("PG_NOT_ASKED", scope, f"{detail}, and it was synchronous", "")
     else:
         yield blocker(
             "PG_NOT_ASKED",

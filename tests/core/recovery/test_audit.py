@@ -191,16 +191,21 @@ class TestSync:
         found = keys("pg1", sync={"leader": "pg1", "sync_standby": "pg3"})
         assert "sync" not in truth(found, plan_for("pg2"), standby("pg2"))
 
-    def test_a_node_that_was_proven_synchronous_may_lead_although_another_was_not_asked(self) -> None:
+    @pytest.mark.parametrize("told", [None, False, True])
+    def test_that_a_node_was_synchronous_proves_nothing_when_another_was_not_asked(
+        self, told: bool | None
+    ) -> None:
         found = keys("pg1", sync={"leader": "pg1", "sync_standby": "pg2", "quorum": 0})
-        done = audited(found, self.plan, standby("pg2", is_sync_standby=True), silent("pg1"))
+        done = audited(found, self.plan, standby("pg2", is_sync_standby=told), silent("pg1"))
+        assert codes(done) == {"PG_NOT_ASKED"}
+        named = replace(self.plan, chosen=True)
+        done = audited(found, named, standby("pg2", is_sync_standby=told), silent("pg1"))
         assert codes(done, Severity.WARNING) == {"PG_NOT_ASKED"}
         assert not blockers(done.findings)
 
-    @pytest.mark.parametrize("witness", [None, False])
-    def test_the_dcs_alone_does_not_prove_it(self, witness: bool | None) -> None:
+    def test_nor_does_it_for_the_leader_that_the_sync_key_names(self) -> None:
         found = keys("pg1", sync={"leader": "pg1", "sync_standby": "pg2", "quorum": 0})
-        done = audited(found, self.plan, standby("pg2", is_sync_standby=witness), silent("pg1"))
+        done = audited(found, plan_for("pg1", synchronous=True), crashed("pg1"), silent("pg2"))
         assert codes(done) == {"PG_NOT_ASKED"}
 
 
