@@ -38,7 +38,8 @@ def _running(stranger: Stranger, etcd: EtcdView) -> Finding:
     remedy = f"{STOP}; take its URL out of the hosts if it is no member's"
     if stranger.serves_reads:
         detail += ", and it has a majority of its own: both take writes"
-        remedy = f"find out which of the two is the old one (patronictl-etcd history), then {remedy}"
+        check = "patronictl-etcd recover verify PLAN, or the plan: the old one has the members that it fences"
+        remedy = f"find out which of the two is the old one ({check}), then {remedy}"
     subject = stranger.name or owner or stranger.url
     return blocker("ZOMBIE_MEMBER", subject, detail, remedy, transient=True)
 

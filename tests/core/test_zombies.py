@@ -41,6 +41,8 @@ def test_one_with_a_majority_of_its_own_is_told_with_care() -> None:
     (finding,) = zombies(seen(replace(voters(3), strangers=(replace(OLD_B, serves_reads=True),)), patroni()))
     assert "a majority of its own" in finding.detail
     assert finding.remedy.startswith("find out which of the two is the old one")
+    assert "recover verify PLAN" in finding.remedy
+    assert "patronictl-etcd history" not in finding.remedy  # which does not list recoveries
 
 
 def test_without_quorum_a_list_does_not_say_who_is_no_member_but_another_cluster_does() -> None:

@@ -85,7 +85,7 @@ def command(
     """
     evidence, disagreements = read_evidence(files) if files else (_collect(app), ())
     plan, findings = plan_recovery(evidence, frozenset(lost), time.time(), Choice(survivor, leads))
-    planned = Made(plan, (*disagreements, *_further(evidence, findings), *findings), evidence)
+    planned = Made(plan, (*disagreements, *further(evidence, findings), *findings), evidence)
     written = output if planned.exit_code is ExitCode.DONE else None
     if written:
         write_json(written, planned.document)
@@ -105,7 +105,7 @@ def _collect(app: App) -> Evidence:
     return collector(app).collect()
 
 
-def _further(evidence: Evidence, planned: tuple[Finding, ...]) -> tuple[Finding, ...]:
+def further(evidence: Evidence, planned: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """What contradicts itself in the evidence, where the plan says nothing of it."""
     said = {(finding.code, finding.subject) for finding in planned}
     own = {"RECOVERY_TWO_CLUSTERS"}  # which of them is meant may have been chosen

@@ -15,7 +15,7 @@ from patroni_etcd_reconfig.cli.output import format_option
 from patroni_etcd_reconfig.cli.recover.apply import carry_out
 from patroni_etcd_reconfig.cli.recover.collect import collector
 from patroni_etcd_reconfig.cli.recover.files import read_evidence, write_json
-from patroni_etcd_reconfig.cli.recover.plan import Made, leads_option, show_plan
+from patroni_etcd_reconfig.cli.recover.plan import Made, further, leads_option, show_plan
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.cli.recover.planpage import plan_page
 from patroni_etcd_reconfig.cli.recover.recoveryview import plan_text
@@ -141,7 +141,7 @@ def _made(app: App, asked: _Asked) -> Made:
         reserve=app.policy.min_free_bytes,
     )
     plan, findings = plan_restore(evidence, snapshot, wish, time.time())
-    return Made(plan, (*disagreements, *findings), evidence)
+    return Made(plan, (*disagreements, *further(evidence, findings), *findings), evidence)
 
 
 def _tool(app: App, name: str) -> RestoreTool:

@@ -23,7 +23,8 @@ def merge(*pieces: Evidence) -> tuple[Evidence, tuple[Finding, ...]]:
 
     Each node has two sides that different machines can see: what it answers over the network, and what
     node control finds on it (for PostgreSQL: what itself and what its Patroni says). Of each side the
-    piece that knows more counts, then the later one. Merging in another order gives the same.
+    piece that knows more counts, then the later one; of several positions in WAL the furthest, since no
+    node ever loses what it had. Merging in another order gives the same.
     """
     if not pieces:
         raise ValueError("nothing to merge")
@@ -89,7 +90,7 @@ def _knows_of_answers(node: NodeEvidence) -> tuple[bool, bool, bool, float, str]
 
 
 def _merge_postgres(pieces: list[PostgresEvidence]) -> PostgresEvidence:
-    itself = max(pieces, key=_knows_postgres)
+    itself = _furthest(pieces)
     patroni = max(pieces, key=lambda one: (one.patroni_answers, one.collected_at, one.collected_by))
     return replace(
         itself,
@@ -105,6 +106,15 @@ def _merge_postgres(pieces: list[PostgresEvidence]) -> PostgresEvidence:
         is_sync_standby=patroni.is_sync_standby,
         tags=patroni.tags or itself.tags,
     )
+
+
+def _furthest(pieces: list[PostgresEvidence]) -> PostgresEvidence:
+    """Clocks of machines differ, and so do looks: what one of them saw further, the node surely had.
+
+    The furthest is exact only if that look was; on one timeline an exact one that saw less came before it.
+    """
+    told = [one for one in pieces if one.timeline is not None and one.lsn is not None]
+    return max(told or pieces, key=lambda one: (one.timeline or 0, one.lsn or 0, *_knows_postgres(one)))
 
 
 def _knows_postgres(one: PostgresEvidence) -> tuple[bool, bool, bool, int, float, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from patroni_etcd_reconfig.core.recovery.restoring import SnapshotFile
 from patroni_etcd_reconfig.core.recovery.steps import FenceMembers
 from patroni_etcd_reconfig.engine.recovery.journal import FLAG_INTENDED, journal_path, open_journal
 from patroni_etcd_reconfig.errors import ExitCode
-from tests.core.recovery.builders import NOW, away, found, keys, members, primary, wiped
+from tests.core.recovery.builders import NOW, away, data, down, found, keys, members, primary, wiped
 from tests.engine.fakes import FakeClock
 
 KEYS = tuple(keys("pg1", timeline=1).keys.values())
@@ -104,6 +105,14 @@ def test_what_is_blocked_writes_and_keeps_no_plan(runs: Runs) -> None:
     assert (code, document["error"]["code"]) == (ExitCode.BLOCKED, "RECOVERY_NOT_FENCED")
     assert not runs.plan_file.exists()
     assert not (runs.state / "recoveries").exists()
+
+
+def test_a_data_dir_of_another_node_blocks_as_it_does_in_recover_plan(runs: Runs) -> None:
+    wrong = replace(down("a"), data=data("b"))
+    write_json(runs.evidence, evidence_document(found(wrong, wiped("b"), wiped("c"), POSTGRES)))
+    code, document = runs.run("-o", str(runs.plan_file))
+    assert (code, document["error"]["code"]) == (ExitCode.BLOCKED, "EVIDENCE_CONTRADICTS")
+    assert not runs.plan_file.exists()
 
 
 def test_the_same_command_goes_on_with_the_plan_that_was_begun(runs: Runs) -> None:

@@ -89,6 +89,28 @@ def test_of_equal_knowledge_the_later_counts() -> None:
     assert merge(new, old)[0].postgres[0].lsn == 700
 
 
+@pytest.mark.parametrize(
+    ("other", "kept"),
+    [
+        ({"lsn": 700}, (1, 700, True)),
+        ({"lsn": 700, "lsn_is_exact": False, "source": "controldata"}, (1, 700, False)),
+        ({"lsn": 500, "lsn_is_exact": False, "source": "controldata"}, (1, 500, True)),
+        ({"lsn": 100, "timeline": 2, "lsn_is_exact": False, "source": "rest"}, (2, 100, False)),
+        ({"lsn": None, "timeline": 2, "lsn_is_exact": False, "source": "rest"}, (1, 500, True)),
+    ],
+    ids=["further", "a further lower bound", "an equal lower bound", "a later timeline", "no position"],
+)
+@pytest.mark.parametrize("at", [900.0, 1100.0])
+def test_of_one_node_the_furthest_position_counts_whatever_the_clocks_say(
+    other: dict[str, object], kept: tuple[int, int, bool], at: float
+) -> None:
+    known = {"source": "sql", "timeline": 1, "lsn": 500, "lsn_is_exact": True}
+    pieces = evidence(pg("pg1", **known)), evidence(pg("pg1", **{**known, "collected_at": at, **other}))
+    for order in permutations(pieces):
+        one = merge(*order)[0].postgres[0]
+        assert (one.timeline, one.lsn, one.lsn_is_exact) == kept
+
+
 def test_the_order_of_the_pieces_does_not_matter() -> None:
     third = evidence(node("c", collected_by="db3", live=live("c")), collectors=("db3",))
     results = [merge(*order) for order in permutations((FIRST, SECOND, third))]
