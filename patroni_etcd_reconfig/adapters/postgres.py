@@ -5,9 +5,10 @@ psycopg is imported when a server is asked for the first time: that takes 150 ms
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from patroni_etcd_reconfig.adapters.patroni_sources import SUPERUSER
@@ -45,6 +46,17 @@ _SYNC = """
 SELECT application_name FROM pg_catalog.pg_stat_replication
  WHERE sync_state IN ('sync', 'quorum') ORDER BY application_name
 """
+# A standby that never received WAL since its start still replays what it has; it answers queries meanwhile.
+# The startup process says what it waits for (utils/wait_event.h); NULL = it works, or we may not know.
+_REPLAY = """
+SELECT pg_catalog.pg_last_wal_replay_lsn() - '0/0'::pg_lsn AS replayed,
+       pg_catalog.pg_is_wal_replay_paused() AS paused,
+       pg_catalog.current_setting('recovery_min_apply_delay', true) AS delay,
+       (SELECT wait_event FROM pg_catalog.pg_stat_activity WHERE backend_type = 'startup' LIMIT 1) AS waits
+"""
+_AT_THE_END = frozenset({"RecoveryWalStream", "RecoveryWalAll", "RecoveryRetrieveRetryInterval"})
+LOOKS = 4  # at a standby that replays; what stands still for so long, and waits for nothing else, is done
+BETWEEN_LOOKS = 0.2  # s
 _HISTORY = "SELECT pg_catalog.pg_read_file(%s, 0, %s, true) AS history"
 
 
@@ -66,7 +78,7 @@ class PostgresSql:
             ) as connection:
                 state = _rows(connection, _STATE)[0]
                 replayed = self._replayed_timeline(host, port) if state["in_recovery"] else None
-                return _facts(connection, state, replayed)
+                return _replayed_to_the_end(connection, state, _facts(connection, state, replayed))
         except psycopg.Error as error:
             raise UnreachableError(f"{host}:{port}: {_words(error)}") from error
 
@@ -102,6 +114,29 @@ def _facts(connection: Db, state: Mapping[str, Any], replayed: int | None) -> Sq
         history=_history(connection, timeline) if timeline and timeline > 1 else (),
         timeline_is_sure=bool(replayed or state["wal_file"]),
     )
+
+
+def _replayed_to_the_end(connection: Db, state: Mapping[str, Any], facts: SqlFacts) -> SqlFacts:
+    """See whether a standby that received nothing has replayed all that it has, and how far that is."""
+    if not facts.in_recovery or state["received"] is not None:
+        return facts
+    looks = [_rows(connection, _REPLAY)[0]]
+    while len(looks) < LOOKS and not _waits_for_wal(looks[-1]):
+        time.sleep(BETWEEN_LOOKS)
+        looks.append(_rows(connection, _REPLAY)[0])
+    done = _waits_for_wal(looks[-1]) or _stands_still(looks)
+    # Once more: what was read together with the wait may have been read before it.
+    last = _rows(connection, _REPLAY)[0]["replayed"]
+    return replace(facts, lsn=facts.lsn if last is None else int(last), may_replay_more=not done)
+
+
+def _waits_for_wal(look: Mapping[str, Any]) -> bool:
+    return look["waits"] in _AT_THE_END and not look["paused"]
+
+
+def _stands_still(looks: list[dict[str, Any]]) -> bool:
+    free = all(not one["paused"] and one["delay"] in (None, "0") and one["waits"] is None for one in looks)
+    return free and len({one["replayed"] for one in looks}) == 1
 
 
 def _rows(connection: Db, statement: str, *values: object) -> list[dict[str, Any]]:

@@ -176,10 +176,17 @@ def _perhaps_ahead(scope: str, standing: Standing, lead: PostgresEvidence) -> It
 
 
 def _why_unsure(one: PostgresEvidence) -> str:
+    if one.may_replay_more:
+        return "has perhaps not replayed all the WAL that it has on disk"
     return "runs, and its timeline is not sure" if one.running else "is down, so that is a lower bound"
 
 
 def _way_to_know(one: PostgresEvidence) -> str:
+    if one.may_replay_more:
+        return (
+            f"wait until {one.name} has replayed it (pg_last_wal_replay_lsn() stands still, and is not "
+            "paused or delayed), let our user ask PostgreSQL itself, collect again"
+        )
     if one.running:
         return f"start the Patroni of {one.name}, or let our user make replication connections; collect again"
     return f"start PostgreSQL on {one.name} as a standby (standby.signal, no primary_conninfo), collect again"

@@ -90,6 +90,9 @@ class PostgresEvidence:
     timeline: int | None = None
     lsn: int | None = None
     lsn_is_exact: bool = False  # False: a lower bound
+    may_replay_more: bool = (
+        False  # a standby that runs, and may have WAL on disk that it has not replayed yet
+    )
     system_identifier: str = ""
     patroni_answers: bool = False
     patroni_state: str = ""

@@ -26,7 +26,10 @@ History = tuple[tuple[int, int, str], ...]
 
 @dataclass(frozen=True)
 class SqlFacts:
-    """What a running PostgreSQL said of itself. A timeline that is not sure is a lower bound."""
+    """What a running PostgreSQL said of itself. A timeline that is not sure is a lower bound.
+
+    `may_replay_more`: a standby that may still have WAL of its own to replay, so `lsn` is a lower bound.
+    """
 
     in_recovery: bool
     timeline: int | None
@@ -36,6 +39,7 @@ class SqlFacts:
     sync_standbys: tuple[str, ...] = ()
     history: History = ()
     timeline_is_sure: bool = True
+    may_replay_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,15 @@ def identity(rest: Mapping[str, Any]) -> tuple[str, str]:
 
 def _with_patroni(base: PostgresEvidence, rest: Mapping[str, Any]) -> PostgresEvidence:
     role, state = _text(rest.get("role")), _text(rest.get("state"))
-    lsn = _rest_position(_mapping(rest.get("xlog")))
+    xlog = _mapping(rest.get("xlog"))
     return replace(
         base,
         source="rest",
         running=_running(state),
         in_recovery=_in_recovery(role),
         timeline=_positive(rest.get("timeline")),
-        lsn=lsn,
+        lsn=_rest_position(xlog),
+        may_replay_more=_running(state) is True and role in STANDBY_ROLES and not _received(xlog),
         system_identifier=_text(rest.get("database_system_identifier")),
         patroni_answers=True,
         patroni_state=state,
@@ -105,6 +110,11 @@ def _with_patroni(base: PostgresEvidence, rest: Mapping[str, Any]) -> PostgresEv
 def _rest_position(xlog: Mapping[str, Any]) -> int | None:
     found = (_positive(xlog.get(key)) for key in ("location", "received_location", "replayed_location"))
     return max((position for position in found if position), default=None)
+
+
+def _received(xlog: Mapping[str, Any]) -> bool:
+    """A WAL receiver starts once all WAL on disk is replayed; none did where nothing was received."""
+    return _positive(xlog.get("received_location")) is not None
 
 
 def _running(state: str) -> bool | None:
@@ -139,7 +149,8 @@ def _with_sql(known: PostgresEvidence, sql: SqlFacts) -> PostgresEvidence:
         in_recovery=sql.in_recovery,
         timeline=timeline or sql.timeline,
         lsn=sql.lsn,
-        lsn_is_exact=sql.lsn is not None and timeline is not None,
+        lsn_is_exact=sql.lsn is not None and timeline is not None and not sql.may_replay_more,
+        may_replay_more=sql.may_replay_more,
         system_identifier=sql.system_identifier,
         sync_standby_names=sql.sync_standby_names,
         sync_standbys=sql.sync_standbys,

@@ -87,9 +87,10 @@ def may_be_ahead(one: PostgresEvidence, best: PostgresEvidence) -> bool:
     """True when a lower bound is all that is known of a node, so that it can have more than the best.
 
     Patroni tells of a PostgreSQL that runs what that says itself (patroni/api.py), which gets no further
-    without a primary. A former primary of an earlier timeline never followed the later one.
+    without a primary once it has replayed what it has. A former primary of
+    an earlier timeline never followed the later one.
     """
-    through_patroni = one.running is True and one.source == "rest"
+    through_patroni = one.running is True and one.source == "rest" and not one.may_replay_more
     if one.lsn_is_exact or through_patroni or one.name == best.name:
         return False
     if one.timeline == best.timeline:

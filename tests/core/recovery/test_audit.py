@@ -240,6 +240,13 @@ class TestDoubts:
         assert codes(done) == {"PG_POSITION_UNSURE"}
         assert "is down" not in done.findings[-1].detail
 
+    @pytest.mark.parametrize("source", ["sql", "rest"])
+    def test_a_standby_that_may_still_replay_its_own_wal_can_be(self, source: str) -> None:
+        told = standby("pg3", 4_000, source=source, lsn_is_exact=False, may_replay_more=True)
+        done = audited(keys("pg2"), plan_for("pg2"), standby("pg2"), told)
+        assert codes(done) == {"PG_POSITION_UNSURE"}
+        assert "wait until pg3 has replayed it" in done.findings[-1].remedy
+
     def test_a_former_primary_of_an_earlier_timeline_can_not(self) -> None:
         done = audited(keys("pg1"), plan_for("pg2"), standby("pg2"), crashed("pg1", 9_000, 1))
         assert not blockers(done.findings)

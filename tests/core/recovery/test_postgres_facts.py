@@ -115,6 +115,35 @@ def test_a_timeline_that_nobody_is_sure_of_makes_the_position_a_lower_bound() ->
     assert (found.timeline, found.lsn, found.lsn_is_exact) == (1, 100, False)
 
 
+def test_a_standby_that_may_still_replay_is_a_lower_bound() -> None:
+    found = combine(BASE, Replies(sql=replace(SQL, may_replay_more=True)))
+    assert (found.lsn, found.lsn_is_exact, found.may_replay_more) == (100, False, True)
+
+
+@pytest.mark.parametrize(
+    ("xlog", "more"),
+    [
+        ({"received_location": 90, "replayed_location": 80}, False),
+        ({"received_location": 0, "replayed_location": 80}, True),
+        ({"replayed_location": 80}, True),
+    ],
+)
+def test_by_its_patroni_a_standby_that_received_nothing_may_still_replay(
+    xlog: dict[str, int], more: bool
+) -> None:
+    assert combine(BASE, Replies(rest={**REPLICA, "xlog": xlog})).may_replay_more is more
+    assert not combine(BASE, Replies(rest=PRIMARY)).may_replay_more
+    assert not combine(BASE, Replies(rest={**REPLICA, "xlog": xlog}, sql=SQL)).may_replay_more
+
+
+def test_a_primary_that_crashed_before_its_first_checkpoint_is_of_the_timeline_it_was_promoted_to() -> None:
+    """It is noted as the recovery's end (xlog.c, CreateEndOfRecoveryRecord) before writes are taken."""
+    facts = read_control(CONTROLDATA.format(state="in production", recovery="0/4273458", timeline=3))
+    found = combine(BASE, Replies(control=facts))
+    assert (found.in_recovery, found.timeline, found.lsn) == (False, 3, 0x4273458)
+    assert not found.lsn_is_exact
+
+
 def test_the_control_file_counts_when_postgresql_is_down_as_a_lower_bound() -> None:
     stopped = {"state": "stopped", "role": "replica", "patroni": PRIMARY["patroni"]}
     found = combine(BASE, Replies(rest=stopped, control=CONTROL, sql_problem="connection refused"))
