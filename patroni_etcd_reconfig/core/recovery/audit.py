@@ -23,8 +23,12 @@ from patroni_etcd_reconfig.core.recovery.standing import (
     Standing,
     describe,
     is_behind,
+    is_primary,
+    object_in,
     standing_of,
 )
+
+STANDBY_LEADER = "standby_leader"  # patroni.postgresql.misc.PostgresqlRole
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def audit(found: ScopeKeys, postgres: Iterable[PostgresEvidence], plan: ScopePla
     if lead is None:
         return Audit((), doubts)
     scope = ScopeFacts(found, standing, nodes, lead, plan, f"/{namespace.strip('/')}/{plan.scope}/")
-    findings = (*doubts, *_outdated(scope), *initialize_fits(found, lead), *_notes(scope))
+    firm = (*_outdated(scope), *initialize_fits(found, lead), *_other_site(scope))
+    findings = (*doubts, *firm, *_notes(scope))
     return Audit(() if blockers(findings) else tuple(repairs_of(scope)), findings)
 
 
@@ -62,6 +67,43 @@ def initialize_fits(found: ScopeKeys, lead: PostgresEvidence) -> Iterator[Findin
             f"the DCS belongs to PostgreSQL cluster {kv.value}, and {lead.name} to {lead.system_identifier}",
             "this is the DCS, or the PostgreSQL, of another cluster: check scope, namespace and survivor",
         )
+
+
+def _other_site(scope: ScopeFacts) -> Iterator[Finding]:
+    """A standby cluster whose configuration forgot so promotes beside the primary of the other site.
+
+    A site that was promoted since would be demoted. What its Patroni says is later than the DCS. Without a
+    configuration in the DCS, Patroni goes on with the last that it knows.
+    """
+    config, name = object_in(scope.found.keys.get("config")), scope.plan.scope
+    if config is None:
+        return
+    source = config.get("standby_cluster")
+    follows = isinstance(source, dict) and any(source.get(key) for key in ("host", "port", "restore_command"))
+    for one in scope.postgres:
+        if not one.patroni_answers or follows == (one.patroni_role == STANDBY_LEADER):
+            continue
+        if not follows or is_primary(one):
+            yield _wrong_side(name, one, follows=follows)
+
+
+def _wrong_side(scope: str, one: PostgresEvidence, *, follows: bool) -> Finding:
+    if follows:
+        detail = "has standby_cluster, and here runs a primary: Patroni would demote it"
+        correct = "take standby_cluster out of its configuration"
+    else:
+        detail = (
+            "has no standby_cluster, and this site follows another: Patroni would promote it, beside that one"
+        )
+        correct = "put standby_cluster back into its configuration"
+    return blocker(
+        "DCS_STANDBY_CLUSTER",
+        scope,
+        f"{describe(one)} is {one.patroni_role or 'primary'} by its Patroni; the DCS's config key {detail}",
+        "go on with a member that knows the change (--survivor NAME); else stop Patroni on all nodes of "
+        f"{scope} (in pause PostgreSQL runs on), collect and plan again, and when etcd is back {correct} "
+        f"(patronictl edit-config {scope}) before Patroni starts",
+    )
 
 
 def _leader_to_be(

@@ -209,6 +209,37 @@ class TestSync:
         assert codes(done) == {"PG_NOT_ASKED"}
 
 
+class TestStandbyCluster:
+    """Two sites: one follows the other, and only one of them may have a primary."""
+
+    FOLLOWS = {"ttl": 30, "standby_cluster": {"host": "10.0.0.9"}}  # noqa: RUF012
+    leads = standby("pg1", patroni_role="standby_leader")
+
+    def test_a_configuration_that_forgot_it_would_make_a_second_primary(self) -> None:
+        for chosen in (False, True):
+            done = audited(keys("pg1"), plan_for("pg1", chosen=chosen), self.leads, standby("pg2", 4_000))
+            assert codes(done) == {"DCS_STANDBY_CLUSTER"}
+            assert done.repairs == ()
+            assert "patronictl edit-config demo" in done.findings[0].remedy
+
+    def test_one_that_knows_it_is_repaired_as_any(self) -> None:
+        found = keys("pg2", config=self.FOLLOWS)
+        assert truth(found, plan_for("pg1"), self.leads, standby("pg2", 4_000))["leader"] == "pg1"
+
+    def test_a_site_that_was_promoted_since_would_be_demoted(self) -> None:
+        found = keys("pg1", config=self.FOLLOWS)
+        promoted = primary("pg1", patroni_role="primary")
+        assert codes(audited(found, plan_for("pg1"), promoted)) == {"DCS_STANDBY_CLUSTER"}
+
+    def test_without_a_patroni_that_answers_nobody_promotes_before_it_is_corrected(self) -> None:
+        silent_ones = replace(self.leads, patroni_answers=False), standby("pg2", 4_000, patroni_answers=False)
+        assert not blockers(audited(keys("pg1"), plan_for("pg1"), *silent_ones).findings)
+
+    @pytest.mark.parametrize("config", [None, "{"])
+    def test_without_a_configuration_patroni_goes_on_with_the_last_it_knows(self, config: object) -> None:
+        assert not blockers(audited(keys("pg1", config=config), plan_for("pg1"), self.leads).findings)
+
+
 class TestDoubts:
     def test_two_primaries_block_and_no_choice_passes_that(self) -> None:
         nodes = primary("pg1", 9_000, 1), primary("pg2", 3_000, 2)
