@@ -249,6 +249,7 @@ def _advance(progress: Progress, facts: Mapping[str, Any]) -> Progress:
         joined=joined,
         restarted=restarted,
         copied=copied,
+        discarded=progress.discarded | ({int(facts["discarded"], 16)} if "discarded" in facts else set()),
         verified=bool(facts.get("verified", progress.verified)),
         shields={scope: before for scope, before in progress.shields.items() if scope not in lowered},
         shielded=(progress.shielded | set(facts.get("shielded", ()))) - lowered,
