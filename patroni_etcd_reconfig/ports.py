@@ -224,6 +224,9 @@ class NodeControl(Protocol):
         NodeControlError when it fails or takes longer than `timeout` seconds, with its last lines.
         """
 
+    def program_version(self) -> str:
+        """Return the version of the program that its service would start now; "" where that is not known."""
+
     def at(self, data_dir: str, other: str) -> NodeControl:
         """Return the same node with its data in `data_dir`; its configuration may still name the other."""
 

@@ -29,6 +29,7 @@ COMMAND_TIMEOUT = 90.0  # s; etcd's own unit allows as much for a start (systemd
 LOOK_TIMEOUT = 10.0  # s; is_active only asks
 POLL = 0.05  # s
 WAL_HEAD = 64 * 1024  # bytes; the metadata is the second record of a segment
+VERSION = re.compile(r"^etcd Version: (\S+)$", re.MULTILINE)
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -251,6 +252,13 @@ class LocalNode:
             raise self._failed(
                 f"the command: {outcome.describe()}", "correct it; then: patronictl-etcd resume"
             )
+
+    def program_version(self) -> str:
+        """Ask the program, where the inventory names it: that on PATH need not be the one that is started."""
+        if not self.config.etcd:
+            return ""
+        found = VERSION.search(run([self.config.etcd, "--version"], LOOK_TIMEOUT).output)
+        return found[1] if found else ""
 
     def _run(self, command: str, timeout: float | None = None) -> Outcome:
         return run(split_command(self.config.commands[command], self._values()), timeout or self.timeout)

@@ -68,6 +68,7 @@ class UpgradeMember:
     member: MemberRef
     command: str
     to_version: str = ""
+    from_version: str = ""  # that it ran when the step was first begun; empty = not known
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ class Moving:
             "since it was copied, so that the copy is too old, can't be told",
             hint="bring it back, then: patronictl-etcd resume; if it is lost: etcdctl member remove "
             f"{format_id(member.id)}; patronictl-etcd abort; patronictl-etcd add {member.name}",
-            code="COPY_MISSING",
+            code="OLD_DATA_GONE",
         )
 
     def _start(self, step: StartMoved) -> Facts:

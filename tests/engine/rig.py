@@ -64,12 +64,16 @@ class FakeNode:
     staged: dict[str, bytes] = field(default_factory=dict)
     staged_at: int = 0
     fenced: bool = False
+    names_program: bool = False
 
     def run_command(self, line: str, timeout: float) -> None:
         self.commands.append(line)
         if line.startswith("fail"):
             raise NodeControlError(f"{self.name}: the command: exit code 1")
         self.version = line.removeprefix("install ")
+
+    def program_version(self) -> str:
+        return self.version if self.names_program else ""
 
     def at(self, data_dir: str, other: str) -> FakeNode:
         return self

@@ -119,7 +119,7 @@ def test_a_copy_whose_original_is_gone_otherwise_is_not_taken(rig: Rig) -> None:
     rig.nodes["c"].view = replace(rig.nodes["c"].view, data=None, data_present=False)
     with pytest.raises(StepFailedError, match="that was not this operation") as caught:
         rig.act(FenceOldData(rig.ref("c"), "d"))
-    assert caught.value.code == "COPY_MISSING"
+    assert caught.value.code == "OLD_DATA_GONE"
     assert rig.nodes["d"].view.data is None
 
 
