@@ -175,6 +175,9 @@ class DataTree(Protocol):
         Owner, mode and time are those of the entry.
         """
 
+    def staged(self, label: str) -> DataTree:
+        """Return what was staged and not adopted, to be read; nothing can be started there."""
+
     def adopt(self, label: str) -> None:
         """Give what was staged its place, durably, in one step; what is there already is an error."""
 
@@ -221,17 +224,24 @@ class NodeControl(Protocol):
         NodeControlError when it fails or takes longer than `timeout` seconds, with its last lines.
         """
 
+    def program_version(self) -> str:
+        """Return the version of the program that its service would start now; "" where that is not known."""
+
     def at(self, data_dir: str, other: str) -> NodeControl:
         """Return the same node with its data in `data_dir`; its configuration may still name the other."""
 
     def tree(self) -> DataTree:
         """Return the data dir, to be copied."""
 
-    def set_data_aside(self, label: str) -> tuple[str, ...]:
+    def set_data_aside(self, label: str, *, fence: bool = False) -> tuple[str, ...]:
         """Rename the data dir (and a separate WAL dir) to `<dir>.<label>`, durably; return the new paths.
 
-        A directory that is not there is fine (done before); an existing target is an error.
+        A directory that is not there is fine (done before); an existing target is an error. With `fence` what
+        is left in its place is a directory that no etcd starts in, from the rename on; it counts as empty.
         """
+
+    def lift_fence(self) -> None:
+        """Let etcd start in a data dir that was fenced; one that was not is fine."""
 
     def write_config(self, settings: Mapping[str, str], label: str) -> None:
         """Set these etcd settings (flag names without dashes in front) in the node's configuration file.

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from patroni_etcd_reconfig.adapters.fence import is_free, lift_fence
 from patroni_etcd_reconfig.errors import NodeControlError
 from patroni_etcd_reconfig.files import fsync_dir
 from patroni_etcd_reconfig.ports import DataEntry
@@ -33,7 +34,7 @@ class LocalTree:
     def entries(self) -> tuple[DataEntry, ...]:
         """Return what is in it; NodeControlError for what is neither file nor directory."""
         with self._told():
-            if not self.directory.is_dir() or not any(self.directory.iterdir()):
+            if is_free(self.directory):
                 return ()
             inside = sorted(self.directory.rglob("*"))
             return (self._entry(self.directory), *(self._entry(path) for path in inside))
@@ -57,6 +58,10 @@ class LocalTree:
             os.utime(target, ns=(entry.modified_ns, entry.modified_ns))
             return self._digest(target)
 
+    def staged(self, label: str) -> LocalTree:
+        """Return what was staged and not adopted."""
+        return LocalTree(self.name, self._part(label))
+
     def adopt(self, label: str) -> None:
         """Rename the `.part` directory; an empty directory in its place is as good as none."""
         part = self._part(label)
@@ -65,6 +70,7 @@ class LocalTree:
                 if path.is_dir():
                     fsync_dir(path)
             if self.directory.is_dir():
+                lift_fence(self.directory)
                 self.directory.rmdir()  # fails where there is something in it
             part.rename(self.directory)
             fsync_dir(self.directory.parent)

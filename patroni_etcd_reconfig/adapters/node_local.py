@@ -12,22 +12,24 @@ from pathlib import Path
 from patroni_etcd_reconfig.adapters.commands import Outcome, run, split_command
 from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
 from patroni_etcd_reconfig.adapters.data_tree import LocalTree
-from patroni_etcd_reconfig.adapters.disk import database_bytes, free_bytes, is_mount, make_like, size_of
+from patroni_etcd_reconfig.adapters.disk import database_bytes, free_bytes, is_mount, size_of
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings, set_settings
+from patroni_etcd_reconfig.adapters.fence import is_begun, is_free, lift_fence
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
 from patroni_etcd_reconfig.adapters.inventory_checks import PLACEHOLDERS
-from patroni_etcd_reconfig.adapters.set_aside import set_aside_beside
+from patroni_etcd_reconfig.adapters.set_aside import holds, rename_aside, set_aside_beside
 from patroni_etcd_reconfig.core.model import DataDir, NodeView
 from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
 from patroni_etcd_reconfig.core.wal import read_identity
 from patroni_etcd_reconfig.errors import ConfigError, NodeControlError
-from patroni_etcd_reconfig.files import fsync_dir, write_atomically
+from patroni_etcd_reconfig.files import write_atomically
 from patroni_etcd_reconfig.ports import NodeControl
 
 COMMAND_TIMEOUT = 90.0  # s; etcd's own unit allows as much for a start (systemd's DefaultTimeoutStartSec)
 LOOK_TIMEOUT = 10.0  # s; is_active only asks
 POLL = 0.05  # s
 WAL_HEAD = 64 * 1024  # bytes; the metadata is the second record of a segment
+VERSION = re.compile(r"^etcd Version: (\S+)$", re.MULTILINE)
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -145,7 +147,7 @@ class LocalNode:
             remedy = f"see etcd's log, correct {self.config.config_file} or commands.start; then resume"
             raise self._failed(f"the start command: {outcome.describe()}", remedy)
 
-    def set_data_aside(self, label: str) -> tuple[str, ...]:
+    def set_data_aside(self, label: str, *, fence: bool = False) -> tuple[str, ...]:
         """Rename the data dir and a separate WAL dir; the service must be down."""
         self._check_label(label)
         if self._asked():
@@ -154,10 +156,17 @@ class LocalNode:
             raise self._failed(self._links(), "name the real directory in the inventory")
         moves = [(path, Path(f"{path}.{label}")) for path in self._directories()]
         for source, target in moves:
-            self._check_move(source, target)
+            self._check_move(source, target, fence)
         for source, target in moves:
-            self._move(source, target)
+            self._move(source, target, fence)
         return tuple(str(target) for _, target in moves if target.exists())
+
+    def lift_fence(self) -> None:
+        """Let etcd start in the data dir again."""
+        try:
+            lift_fence(Path(self.config.data_dir))
+        except OSError as error:
+            raise self._failed(f"its data dir: {_words(error)}", "correct its rights; then resume") from error
 
     def write_config(self, settings: Mapping[str, str], label: str) -> None:
         """Set etcd settings in the configuration file; the former file stays as `<file>.<label>`."""
@@ -182,7 +191,7 @@ class LocalNode:
 
     def _present(self) -> bool:
         """An empty directory, as packages and mounts leave it, holds no data."""
-        return any(path.is_dir() and any(path.iterdir()) for path in self._directories())
+        return not all(is_free(path) for path in self._directories())
 
     def _identity(self) -> DataDir | None:
         """Return whose data it is; any segment says so, and the first one is surely complete."""
@@ -244,28 +253,29 @@ class LocalNode:
                 f"the command: {outcome.describe()}", "correct it; then: patronictl-etcd resume"
             )
 
+    def program_version(self) -> str:
+        """Ask the program, where the inventory names it: that on PATH need not be the one that is started."""
+        if not self.config.etcd:
+            return ""
+        found = VERSION.search(run([self.config.etcd, "--version"], LOOK_TIMEOUT).output)
+        return found[1] if found else ""
+
     def _run(self, command: str, timeout: float | None = None) -> Outcome:
         return run(split_command(self.config.commands[command], self._values()), timeout or self.timeout)
 
     def _values(self) -> dict[str, str]:
         return {name: getattr(self.config, name) for name in PLACEHOLDERS}
 
-    def _check_move(self, source: Path, target: Path) -> None:
+    def _check_move(self, source: Path, target: Path, fence: bool) -> None:
         if is_mount(source):
             remedy = "make data_dir a directory below the mount point, here and in etcd's configuration"
             raise self._failed(f"{source}: a mount point can't be renamed", remedy)
-        if _holds(source) and _is_there(target):
+        if holds(source) and os.path.lexists(target) and not (fence and is_begun(target)):
             raise self._failed(f"{target}: is there already, and {source}, too", f"move {target} elsewhere")
 
-    def _move(self, source: Path, target: Path) -> None:
-        """Rename, and leave an empty directory: where its parent is root's, etcd could not make a new one."""
-        if not _holds(source):
-            return
+    def _move(self, source: Path, target: Path, fence: bool) -> None:
         try:
-            owner = source.stat()
-            source.rename(target)
-            make_like(source, owner)
-            fsync_dir(target.parent)
+            rename_aside(source, target, fence)
         except OSError as error:
             remedy = f"correct the rights of {source.parent}; then resume"
             raise self._failed(f"{source} can't be renamed to {target}: {_words(error)}", remedy) from error
@@ -281,15 +291,6 @@ class LocalNode:
 def _read(path: Path) -> str:
     """Read a file so that what is written back is byte for byte the same, line ends included."""
     return path.read_bytes().decode("utf-8", "surrogateescape")
-
-
-def _is_there(path: Path) -> bool:
-    return os.path.lexists(path)
-
-
-def _holds(path: Path) -> bool:
-    """An empty directory is as good as none."""
-    return _is_there(path) and not (path.is_dir() and not any(path.iterdir()))
 
 
 def _words(error: OSError) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from patroni_etcd_reconfig.adapters.commands import run
 from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
 from patroni_etcd_reconfig.adapters.disk import is_mount
+from patroni_etcd_reconfig.adapters.fence import lift_fence
 from patroni_etcd_reconfig.adapters.inventory import NodeConfig
 from patroni_etcd_reconfig.adapters.restore_tool import RestoreTool, environment
 from patroni_etcd_reconfig.adapters.snapshot_file import sha256_of
@@ -133,6 +134,7 @@ class _Places:
         for path in self.directories:
             made = Path(f"{path}.{self.label}")
             if made.exists():
+                lift_fence(path)
                 made.rename(path)
                 fsync_dir(path.parent)
 

@@ -15,7 +15,7 @@ from patroni_etcd_reconfig.cli.output import accept_option, format_option, shiel
 from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.cli.progress import QuietReporter, reporter
 from patroni_etcd_reconfig.cli.seats import with_client_urls
-from patroni_etcd_reconfig.cli.summary import show_result
+from patroni_etcd_reconfig.cli.summary import show_nothing, show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import Change, Seat, UnknownMemberError, equality_with
 from patroni_etcd_reconfig.core.findings import Finding, blocker, blockers
@@ -60,6 +60,8 @@ def carry_out(app: App, wanted: Callable[[Wiring, EtcdView], Change], *, force: 
     wiring = Wiring(app)
     seen = wiring.observe()
     change = with_client_urls(named(wanted, wiring, seen.etcd), seen.etcd, wiring.nodes)
+    if change.verb == "update-urls" and not change.relocations:
+        return show_nothing(app, "The member has these URLs already: nothing to do.")
     change = replace(change, shield=app.shield)
     refuse_unfinished(wiring, change)
     began = time.time()

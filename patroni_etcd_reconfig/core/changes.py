@@ -234,7 +234,8 @@ def relocation_of(
     seat = Seat(member.name, tuple(sorted(peer_urls)) or member.peer_urls)
     wanted = tuple(sorted(client_urls)) or member.client_urls
     moved = Relocation(reference(member), seat, wanted, member.client_urls)
-    return replace(_reshape("update-urls", etcd, (), ()), relocations=(moved,))
+    news = not moved.keeps_peer_urls or set(wanted) != set(member.client_urls)
+    return replace(_reshape("update-urls", etcd, (), ()), relocations=(moved,) if news else ())
 
 
 def move_of(
@@ -268,7 +269,8 @@ def abort_of(etcd: EtcdView, begun: Reshape, steps: frozenset[str] = frozenset()
     stopped = {"RestartMember", "UpgradeMember"} & steps
     silent = {view.id for view in etcd.members if view.status is None}
     down = tuple(ref for ref in begun.restarts if stopped and ref.id in silent)
-    moves = tuple(to for to in begun.relocations if to.target) if "StopMember" in steps else ()
+    moving = [to for to in begun.relocations if to.target and etcd.by_id(to.member.id)]
+    moves = tuple(moving) if "StopMember" in steps else ()
     halfway = steps & {"UpdatePeerUrls", "ReaddressMember"}
     urls = tuple(to.undone() for to in begun.relocations if not to.target) if halfway else ()
     return replace(change, relocations=urls, taken_back=moves, restarts=down)

@@ -26,6 +26,7 @@ from patroni_etcd_reconfig.core.steps import (
     RestartMember,
     SetDataAside,
     StartMember,
+    StartMoved,
     Step,
     StopMember,
     UpdatePeerUrls,
@@ -139,6 +140,8 @@ def _check_effect(seen: Observation, step: Step) -> Iterator[Finding]:
         yield from _check_removal(seen.etcd, step.member)
     elif isinstance(step, DOWN_FOR_A_WHILE):
         yield from _check_restart(seen.etcd, step.member)
+    elif isinstance(step, StartMoved):
+        yield from check_restart_of_moved(seen.etcd, step.member)
     elif isinstance(step, PromoteLearner):
         view = seen.etcd.by_peer_urls(step.seat.peer_urls)
         if view is None or view.health is not Health.HEALTHY:
@@ -166,6 +169,13 @@ def _check_restart(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
             transient=True,
         )
     yield from _check_leader(etcd, member)
+
+
+def check_restart_of_moved(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
+    """Whoever runs on its copy already, started by a run that was killed, may be stopped once more."""
+    view = etcd.by_id(member.id)
+    if view and view.status is not None:
+        yield from _check_restart(etcd, member)
 
 
 def _mend(etcd: EtcdView, otherwise: str) -> str:

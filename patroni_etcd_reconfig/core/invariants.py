@@ -11,17 +11,22 @@ from patroni_etcd_reconfig.core.relocating import holds
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     PromoteLearner,
+    ReaddressMember,
     RemoveMember,
     RestartMember,
     SetDataAside,
     StartMoved,
     Step,
     StopMember,
+    UpdatePeerUrls,
     UpgradeMember,
     changes_membership,
     subject,
     touches_etcd,
 )
+
+# An UpdatePeerUrls is followed by a restart; a StartMoved stops a member that a killed run has started.
+DOWN_FOR_A_WHILE = (RestartMember, UpgradeMember, StopMember, UpdatePeerUrls, ReaddressMember)
 
 
 def check_invariants(before: Observation, step: Step, after: Observation, change: Change) -> Iterator[str]:
@@ -64,7 +69,8 @@ def _never_below_quorum(before: Observation, step: Step, after: Observation) -> 
         yield "law 2: the membership was changed without a quorum"
     if failure_tolerance(after.etcd) < 0 <= failure_tolerance(before.etcd):
         yield "law 2: the healthy voters are no quorum any more"
-    if isinstance(step, (RestartMember, UpgradeMember, StopMember)):
+    stops = isinstance(step, StartMoved) and step.member.id in _answering(before)
+    if isinstance(step, DOWN_FOR_A_WHILE) or (isinstance(step, StartMoved) and stops):
         others = sum(view.id != step.member.id for view in before.etcd.healthy_voters)
         view = before.etcd.by_id(step.member.id)
         if view and not view.member.is_learner and others < quorum(len(before.etcd.voters)):
@@ -75,9 +81,13 @@ def _never_below_quorum(before: Observation, step: Step, after: Observation) -> 
             yield "law 2: a learner that does not answer was given a vote"
 
 
+def _answering(before: Observation) -> set[int]:
+    return {view.id for view in before.etcd.members if view.status is not None}
+
+
 def _leader_moves_first(before: Observation, step: Step) -> Iterator[str]:
     if (
-        isinstance(step, (RemoveMember, RestartMember, UpgradeMember, StopMember, StartMoved))
+        isinstance(step, (RemoveMember, StartMoved, *DOWN_FOR_A_WHILE))
         and before.etcd.leader_id == step.member.id
     ):
         yield f"law 3: {step.member.name} was touched while it led"

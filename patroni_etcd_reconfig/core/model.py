@@ -264,6 +264,8 @@ class Progress:
     joined: Mapping[int, float] = field(default_factory=dict)  # id -> when it was first seen connected
     restarted: frozenset[int] = frozenset()  # ids of members this operation has restarted
     copied: frozenset[int] = frozenset()  # ids of members whose data was copied since they were stopped
+    versions: Mapping[int, str] = field(default_factory=dict)  # id -> what it ran when its upgrade began
+    discarded: frozenset[int] = frozenset()  # ids of members whose copy was given up
     verified: bool = False
     shields: Mapping[str, str] = field(default_factory=dict)  # scope -> failsafe_mode before we turned it on
     shielded: frozenset[str] = frozenset()  # scopes whose Patroni was seen to act on it

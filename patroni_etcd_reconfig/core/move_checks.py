@@ -138,6 +138,8 @@ def _check_copy(
     step: CopyData | FenceOldData | StartMoved | DiscardCopy, source: NodeView | None, target: NodeView | None
 ) -> Iterator[Finding]:
     if not isinstance(step, StartMoved):
+        if source and target and holds(source, step.member) and holds(target, step.member):
+            yield _in_two_places(step)
         return
     if source and source.data_present:
         yield blocker(
@@ -153,3 +155,13 @@ def _check_copy(
             f"it does not hold the data of member {format_id(step.member.id)}",
             "bring the copy back; the old data was set aside beside its old place, and is as good",
         )
+
+
+def _in_two_places(step: CopyData | FenceOldData | DiscardCopy) -> Finding:
+    """Nothing that we do leads there: until the old data is set aside, the copy is where nobody starts it."""
+    return blocker(
+        "DATA_IN_TWO_PLACES",
+        step.member.name,
+        f"{step.member.name} and {step.target} both hold the data of member {format_id(step.member.id)}",
+        "see which was written last, and move the other elsewhere; then: patronictl-etcd resume",
+    )

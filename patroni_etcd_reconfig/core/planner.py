@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from patroni_etcd_reconfig.core.changes import Change, MemberRef, Seat, reference
+from patroni_etcd_reconfig.core.changes import Change, Seat, reference
 from patroni_etcd_reconfig.core.hiding import hides, in_hiding
 from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, NodeView, Observation
 from patroni_etcd_reconfig.core.quorum import survives_without
@@ -32,6 +32,7 @@ from patroni_etcd_reconfig.core.steps import (
     UpgradeMember,
     Verify,
 )
+from patroni_etcd_reconfig.core.upgrade_checks import is_at_version, version_before
 
 # More steps than any change of a cluster that etcd supports can take: a plan that is longer is a bug.
 MAX_STEPS = 500
@@ -247,19 +248,13 @@ def _free_spare(seen: Observation, change: Change) -> Step | None:
 def _restart(seen: Observation, change: Change) -> Step | None:
     """What a kill left stopped first, then followers, the leader last and after its leadership moved."""
     left = [ref for ref in change.restarts if ref.id not in seen.progress.restarted]
-    left = [ref for ref in left if not _is_at_version(seen.etcd, ref, change.to_version)]
+    left = [ref for ref in left if not is_at_version(seen.etcd, ref, change.to_version)]
     down = {view.id for view in seen.etcd.members if view.status is None}
     left.sort(key=lambda ref: (ref.id == seen.etcd.leader_id, ref.id not in down))
     if not left:
         return None
-    further = UpgradeMember(left[0], change.command, change.to_version)
+    further = UpgradeMember(left[0], change.command, change.to_version, version_before(seen, left[0]))
     return hand_over(seen.etcd, left[0]) or (further if change.command else RestartMember(left[0]))
-
-
-def _is_at_version(etcd: EtcdView, ref: MemberRef, version: str) -> bool:
-    """A member that runs the wanted version needs no upgrade; where none is told, none is known to."""
-    view = etcd.by_id(ref.id)
-    return bool(version) and view is not None and view.status is not None and view.status.version == version
 
 
 def _step_down(etcd: EtcdView, change: Change) -> Step | None:

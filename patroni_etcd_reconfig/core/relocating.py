@@ -54,6 +54,8 @@ def _update(etcd: EtcdView, to: Relocation) -> UpdatePeerUrls | None:
 def _move(seen: Observation, to: Relocation) -> Step:
     """Until the old data is set aside, it is what counts; after that there is only the copy."""
     if not holds(seen.nodes.get(to.member.name), to.member):
+        if to.member.id in seen.progress.copied and not holds(seen.nodes.get(to.target), to.member):
+            return FenceOldData(to.member, to.target)  # killed before the copy got its place
         started = StartMoved(to.member, to.seat, to.client_urls, to.former_client_urls, to.target)
         # It may run there already, started by a run that was killed, and lead by now.
         return hand_over(seen.etcd, to.member) or _update(seen.etcd, to) or started
@@ -65,12 +67,12 @@ def _move(seen: Observation, to: Relocation) -> Step:
 
 
 def take_back(seen: Observation, change: Change) -> Step | None:
-    """A copy that could be started goes first, then the member runs again on its old data."""
+    """The member runs again on its old data; no etcd can be started on the copy, nor on half of it."""
     for to in change.taken_back:
-        if holds(seen.nodes.get(to.target), to.member):
-            return DiscardCopy(to.member, to.target)
         if to.member.id not in seen.progress.restarted and not _runs(seen, to.member):
             return RestartMember(to.member)
+        if to.member.id not in seen.progress.discarded:
+            return DiscardCopy(to.member, to.target)
     return None
 
 

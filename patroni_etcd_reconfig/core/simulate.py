@@ -98,10 +98,13 @@ def _move(
         after = _with_view(seen, member.id, status=None, serves_reads=False, connected_to=None)
         return _with_node(_copied(after, member.id, False), member.name, active=False, data=data)
     if isinstance(step, CopyData):
-        return _with_node(_copied(seen, member.id, True), step.target, active=False, data=data)
-    if isinstance(step, (FenceOldData, DiscardCopy)):
-        name = member.name if isinstance(step, FenceOldData) else step.target
-        return _with_node(seen, name, active=False, data=None)
+        return _copied(seen, member.id, True)
+    if isinstance(step, FenceOldData):
+        fenced = _with_node(seen, member.name, active=False, data=None)
+        return _with_node(fenced, step.target, active=False, data=data)
+    if isinstance(step, DiscardCopy):
+        discarded = seen.progress.discarded | {member.id}
+        return replace(seen, progress=replace(seen.progress, discarded=discarded))
     published = {"name": step.seat.name, "client_urls": step.client_urls}
     return _restarted(_up(_with_member(seen, member.id, **published), step.target, member.id), member.id)
 

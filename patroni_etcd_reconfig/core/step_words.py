@@ -78,7 +78,7 @@ def _describe_move(step: StopMember | CopyData | FenceOldData | StartMoved | Dis
     if isinstance(step, StartMoved):
         return f"start {step.member.name} on {step.target}"
     if isinstance(step, DiscardCopy):
-        return f"set the copy on {step.target} aside"
+        return f"discard the copy on {step.target}"
     return assert_never(step)
 
 

@@ -68,6 +68,7 @@ class UpgradeMember:
     member: MemberRef
     command: str
     to_version: str = ""
+    from_version: str = ""  # that it ran when the step was first begun; empty = not known
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class CopyData:
 
 @dataclass(frozen=True)
 class FenceOldData:
-    """Rename the old data dir aside: from here on only the copy can be started."""
+    """Rename the old data dir aside, and give the copy its place: from here on only that can be started."""
 
     member: MemberRef
     target: str
@@ -124,7 +125,7 @@ class StartMoved:
 
 @dataclass(frozen=True)
 class DiscardCopy:
-    """Rename a copy aside that is not to be started: the member goes on with its old data."""
+    """Delete a copy that was never to be started: the member goes on with its old data."""
 
     member: MemberRef
     target: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.changes import Change, MemberRef
 from patroni_etcd_reconfig.core.findings import Finding, blocker, info, warning
 from patroni_etcd_reconfig.core.hazards import Version, parse_version
-from patroni_etcd_reconfig.core.model import EtcdView
+from patroni_etcd_reconfig.core.model import EtcdView, Observation
 
 # Older 3.5 wrote memberships that 3.6 does not take over: etcd-io/etcd#19557, #20793, #20967, and etcd's
 # own advice (blog of 2025-12-17, "go through 3.5.26 before 3.6").
@@ -87,13 +87,22 @@ def wrong_version(etcd: EtcdView, member_id: int, before: str, wanted: str) -> s
     """Return what is wrong with the version that a member runs after its upgrade; empty when nothing is."""
     view = etcd.by_id(member_id)
     text = view.status.version if view and view.status else ""
+    if parse_version(text) is None:
+        return ""
+    return (
+        f"it runs {text}, not {wanted}" if wanted and text != wanted else unfit(etcd, member_id, text, before)
+    )
+
+
+def unfit(etcd: EtcdView, member_id: int, text: str, before: str) -> str:
+    """Return why a member must not run a version; empty when it may, or when the text is no version."""
     version, former = parse_version(text), parse_version(before)
     if version is None:
         return ""
-    if wanted and text != wanted:
-        return f"it runs {text}, not {wanted}"
     if former and version < former:
         return f"it runs {text}, which is lower than {before}"
+    if former and not _are_neighbours({version[:2], former[:2]}):
+        return f"it runs {text}, more than one minor version above {before}"
     others = [parse_version(v.status.version) for v in etcd.members if v.status and v.id != member_id]
     far = [other for other in others if other and not _are_neighbours({version[:2], other[:2]})]
     return f"it runs {text} beside {_text(far[0])}: more than one minor version apart" if far else ""
@@ -106,3 +115,16 @@ def _are_neighbours(minors: set[tuple[int, int]]) -> bool:
 
 def _text(version: Version) -> str:
     return ".".join(map(str, version))
+
+
+def version_before(seen: Observation, ref: MemberRef) -> str:
+    """A member that a killed run has stopped, or started, does not tell any more what it ran before."""
+    view = seen.etcd.by_id(ref.id)
+    now = view.status.version if view and view.status else ""
+    return seen.progress.versions.get(ref.id) or now
+
+
+def is_at_version(etcd: EtcdView, ref: MemberRef, version: str) -> bool:
+    """A member that runs the wanted version needs no upgrade; where none is told, none is known to."""
+    view = etcd.by_id(ref.id)
+    return bool(version) and view is not None and view.status is not None and view.status.version == version

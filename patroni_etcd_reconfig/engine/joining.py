@@ -66,6 +66,7 @@ class Joining:
         node.write_config(joining_settings(node, etcd, seat, borrowed), self.operation_id)
         arrival = _Arrival(self, seat, node, self._receiving(seat, etcd))
         if not node.look().service_active:
+            node.lift_fence()  # of a member that was moved away from here
             arrival.start()
         present = etcd.by_peer_urls(seat.peer_urls)
         known = present is not None and present.id in self.joined()

@@ -19,6 +19,7 @@ from patroni_etcd_reconfig.core.step_words import describe
 from patroni_etcd_reconfig.core.steps import (
     RaiseShield,
     Step,
+    UpgradeMember,
     leaves_traces,
     subject,
     touches_etcd,
@@ -220,6 +221,9 @@ def _replay_intent(record: Record, entry: Mapping[str, Any]) -> None:
     if isinstance(step, RaiseShield):  # it may be open from now on, whatever comes of the step
         shields = {shield.scope: shield.before for shield in step.shields}
         record.progress = replace(record.progress, shields={**shields, **record.progress.shields})
+    if isinstance(step, UpgradeMember) and step.from_version:
+        versions = {step.member.id: step.from_version, **record.progress.versions}
+        record.progress = replace(record.progress, versions=versions)
     record.steps.append(StepRecord(type(step).__name__, subject(step), entry["text"], "started"))
 
 
@@ -249,6 +253,7 @@ def _advance(progress: Progress, facts: Mapping[str, Any]) -> Progress:
         joined=joined,
         restarted=restarted,
         copied=copied,
+        discarded=progress.discarded | ({int(facts["discarded"], 16)} if "discarded" in facts else set()),
         verified=bool(facts.get("verified", progress.verified)),
         shields={scope: before for scope, before in progress.shields.items() if scope not in lowered},
         shielded=(progress.shielded | set(facts.get("shielded", ()))) - lowered,

@@ -1,7 +1,8 @@
 """How a member's data moves: stopped, copied and checked, the old set aside, started on the copy.
 
 The same member id must never run twice, and never on an older copy: it would vote with a lost log. So a
-copy counts only while the old data is unchanged, and the old data is unusable before the copy is started.
+copy counts only while the old data is unchanged. It lies where no etcd starts until the old data was set
+aside, and where that was no etcd starts either, not even with an empty log: see adapters/fence.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 
 from patroni_etcd_reconfig.core.changes import MemberRef
 from patroni_etcd_reconfig.core.closed import assert_never
+from patroni_etcd_reconfig.core.gates import check_restart_of_moved
 from patroni_etcd_reconfig.core.model import EtcdView, format_id
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.steps import (
@@ -89,11 +91,9 @@ class Moving:
         self._check_down(step.member, step.target)
         source, node = self.nodes[step.member.name].tree(), self.nodes[step.target]
         target = node.tree()
-        entries = source.entries()
-        if target.entries():
-            if _shape(target.entries()) == _shape(entries) and _digests(target) == _digests(source):
-                return self._copied(step.member, entries)  # killed right after the copy was whole
-            node.set_data_aside(f"{format_id(step.member.id)}.{self.operation_id}")
+        entries, staged = source.entries(), target.staged(self.operation_id)
+        if _shape(staged.entries()) == _shape(entries) and _digests(staged) == _digests(source):
+            return self._copied(step.member, entries)  # killed right after the copy was whole
         target.discard(self.operation_id)
         size = sum(entry.size for entry in entries)
         self._check_room(node, size)
@@ -102,7 +102,6 @@ class Moving:
             self._copy_entry(source, target, entry, progress)
         if source.entries() != entries:
             raise _differs(step.member, "it changed while it was copied")
-        target.adopt(self.operation_id)
         return self._copied(step.member, entries)
 
     def _copied(self, member: MemberRef, entries: tuple[DataEntry, ...]) -> Facts:
@@ -141,17 +140,43 @@ class Moving:
                 )
 
     def _fence(self, step: FenceOldData) -> Facts:
-        """Set the old data aside, if the copy is still that of it; else the copy is made again first."""
+        """Set the old data aside, if the copy is still that of it; else the copy is made again first.
+
+        Only then the copy gets its place: until now there was only the old data to start, now only the copy.
+        """
         self._check_down(step.member, step.target)
         source, target = self.nodes[step.member.name], self.nodes[step.target]
-        if source.tree().entries() and _shape(source.tree().entries()) != _shape(target.tree().entries()):
+        staged = target.tree().staged(self.operation_id)
+        if not source.tree().entries():
+            self._check_ours(step, staged)
+        elif _shape(source.tree().entries()) != _shape(staged.entries()):
             self.say(f"{step.member.name} ran since it was copied: copying again")
             self._copy_or_run_again(CopyData(step.member, step.target))
         self.still_ours()
-        return {"aside": list(source.set_data_aside(f"{format_id(step.member.id)}.{self.operation_id}"))}
+        target.set_data_aside(f"unknown.{self.operation_id}")  # of an etcd that was started there meanwhile
+        aside = source.set_data_aside(self._label(step.member), fence=True)
+        target.tree().adopt(self.operation_id)
+        return {"aside": list(aside)}
+
+    def _label(self, member: MemberRef) -> str:
+        return f"{format_id(member.id)}.{self.operation_id}"
+
+    def _check_ours(self, step: FenceOldData, staged: DataTree) -> None:
+        """Without the old data the copy counts only if it was we who set that aside, after a look at both."""
+        member, aside = step.member, self.nodes[step.member.name].look().set_aside
+        if staged.entries() and any(path.endswith(f".{self._label(member)}") for path in aside):
+            return
+        raise StepFailedError(
+            f"the old data of {member.name} is gone, and that was not this operation: whether it ran "
+            "since it was copied, so that the copy is too old, can't be told",
+            hint="bring it back, then: patronictl-etcd resume; if it is lost: etcdctl member remove "
+            f"{format_id(member.id)}; patronictl-etcd abort; patronictl-etcd add {member.name}",
+            code="OLD_DATA_GONE",
+        )
 
     def _start(self, step: StartMoved) -> Facts:
         member, node = step.member, self.nodes[step.target]
+        renamed = replace(member, name=step.seat.name)
         must_be(member, listed(self.roster)[member.id], step.seat)
         old, new = self.nodes[member.name].look(), node.look()
         if old.data_present or new.data is None or new.data.member_id != member.id:
@@ -162,26 +187,34 @@ class Moving:
         urls = ReaddressMember(member, step.seat, step.client_urls, step.former_client_urls)
         settings = {**new_urls(node, urls), "name": step.seat.name, "data-dir": node.tree().place}
         node.write_config(settings, self.operation_id)
-        node.stop()
-        node.start()
+        there = partial(is_at, seat=step.seat, client_urls=step.client_urls)
+        # A run that was killed has started it: with the old place fenced it runs nowhere else.
+        if not (new.service_active and self.returning.is_back(renamed, there)):
+            self._check_restart(step)
+            node.stop()
+            node.start()
         moved = set(step.seat.peer_urls) != set(member.peer_urls)
         self.returning.await_back(
-            replace(member, name=step.seat.name),
+            renamed,
             node,
             "look at its etcd log, and whether its command line or environment has settings that win over "
             "its configuration file",
-            partial(is_at, seat=step.seat, client_urls=step.client_urls),
+            there,
             HEALTH_INTERVAL if moved else 0.0,
         )
         return {"restarted": format_id(member.id)}
 
+    def _check_restart(self, step: StartMoved) -> None:
+        """The gate again, right before: a member that runs may be needed by now, or lead."""
+        for finding in check_restart_of_moved(self.observe_etcd(), step.member):
+            raise StepFailedError(
+                f"{finding.subject}: {finding.detail}", hint=finding.remedy, code=finding.code
+            )
+
     def _discard(self, step: DiscardCopy) -> Facts:
-        node = self.nodes[step.target]
-        if node.look().service_active and not self.nodes[step.member.name].look().service_active:
-            node.stop()
-        node.tree().discard(self.operation_id)
-        label = f"{format_id(step.member.id)}.{self.operation_id}"
-        return {"aside": list(node.set_data_aside(label))}
+        """No etcd could be started on it: the old data is whole, and is what counts."""
+        self.nodes[step.target].tree().discard(self.operation_id)
+        return {"discarded": format_id(step.member.id)}
 
 
 def _shape(entries: tuple[DataEntry, ...]) -> set[tuple[str, int, int]]:

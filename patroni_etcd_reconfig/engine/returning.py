@@ -53,7 +53,7 @@ class Returning:
 
         def back() -> bool:
             now = self.clock.monotonic()
-            there = self._is_back(member, also)
+            there = self.is_back(member, also)
             if not there and down.look(not node.look().service_active, now):
                 raise _exits(member)
             return held.look(there, now)
@@ -66,7 +66,8 @@ class Returning:
             pause=0.03,
         )
 
-    def _is_back(self, member: MemberRef, also: Callable[[MemberView], bool]) -> bool:
+    def is_back(self, member: MemberRef, also: Callable[[MemberView], bool]) -> bool:
+        """Tell whether it is so now; MembershipError when the member was removed."""
         etcd = self.observe_links()
         view = etcd.by_id(member.id)
         if view is None and etcd.linearizable:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from patroni_etcd_reconfig.core.changes import MemberRef
 from patroni_etcd_reconfig.core.model import EtcdView, MemberView, format_id
 from patroni_etcd_reconfig.core.steps import UpgradeMember
-from patroni_etcd_reconfig.core.upgrade_checks import wrong_version
+from patroni_etcd_reconfig.core.upgrade_checks import unfit, wrong_version
 from patroni_etcd_reconfig.engine.returning import Returning
 from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
 from patroni_etcd_reconfig.engine.world import Facts
@@ -32,16 +32,15 @@ class Upgrading:
         """Return once the member is back with a version that may run here."""
         member, node = step.member, self.nodes[step.member.name]
         must_be(member, listed(self.roster)[member.id])
-        view = self.observe_etcd().by_id(member.id)
-        before = view.status.version if view and view.status else ""
         node.stop()
         self._run(node, step.command)
+        self._check_program(node, step)
         node.start()
         self.returning.await_back(
             member,
             node,
             "look at its etcd log; to go back, put the former version there and start it",
-            lambda view: self._fits(view, member, before, step.to_version),
+            lambda view: self._fits(view, member, step.from_version, step.to_version),
         )
         return {"restarted": format_id(member.id)}
 
@@ -53,6 +52,18 @@ class Upgrading:
             self.say(f"the command on {node.name} did not end well: starting it with what is there")
             node.start()
             raise
+
+    def _check_program(self, node: NodeControl, step: UpgradeMember) -> None:
+        """Its first start may change the data for good: what does not fit here is not started at all."""
+        told = node.program_version()
+        problem = unfit(self.observe_etcd(), step.member.id, told, step.from_version) if told else ""
+        if problem:
+            raise StepFailedError(
+                f"{step.member.name} is down, its data untouched; it is not started: after that {problem}",
+                hint="correct the command, or put a version there that may run: patronictl-etcd resume; "
+                "or put the former version back: patronictl-etcd abort",
+                code="WRONG_VERSION",
+            )
 
     def _fits(self, view: MemberView, member: MemberRef, before: str, wanted: str) -> bool:
         problem = wrong_version(self.observe_etcd(), view.id, before, wanted)

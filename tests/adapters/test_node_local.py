@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from patroni_etcd_reconfig.adapters import disk, node_local
+from patroni_etcd_reconfig.adapters import disk, set_aside
 from patroni_etcd_reconfig.adapters.commands import run, split_command
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
 from patroni_etcd_reconfig.adapters.node_local import LocalNode, make_nodes
@@ -363,7 +363,7 @@ def test_a_rename_is_on_disk_before_it_is_reported(
     config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, synced = with_data(config), []
-    monkeypatch.setattr(node_local, "fsync_dir", lambda path: synced.append((path, list(data.iterdir()))))
+    monkeypatch.setattr(set_aside, "fsync_dir", lambda path: synced.append((path, list(data.iterdir()))))
     node(config).set_data_aside(LABEL)
     assert synced == [(tmp_path, [])]
 

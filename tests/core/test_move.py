@@ -108,8 +108,7 @@ def test_an_abort_before_the_old_data_is_set_aside_goes_back_to_it(kind: str) ->
     change = to_host(voters(3), "b")
     state = _after(kind, change)
     back = abort_of(state.etcd, change, frozenset({"StopMember"}))
-    copy = ["DiscardCopy"] if kind == "CopyData" else []
-    assert _names(state, back) == [*copy, "RestartMember", "Verify"]
+    assert _names(state, back) == ["RestartMember", "DiscardCopy", "Verify"]
     states = _states(state, back)
     for before, steps in states:
         for step in steps[:1]:
@@ -134,10 +133,45 @@ def test_a_copy_is_never_started_while_the_old_data_is_there() -> None:
     assert any("same id twice" in law for law in check_invariants(state, step, state, change))
 
 
+def test_a_copy_that_has_no_place_yet_gets_it_once_the_old_data_was_set_aside() -> None:
+    change = to_host(voters(3), "b")
+    state = _after("CopyData", change)  # and then a kill in the middle of the next step
+    state = replace(state, nodes={**state.nodes, "b": NodeView("b"), "g": EMPTY})
+    assert _names(state, change) == ["FenceOldData", "UpdatePeerUrls", "StartMoved", "Verify"]
+
+
+def test_data_in_two_places_is_a_blocker_that_names_both() -> None:
+    change = to_host(voters(3), "b")
+    state = _after("CopyData", change)
+    state = replace(state, nodes={**state.nodes, "g": replace(node("b"), name="g", service_active=False)})
+    (found,) = check_step(state, make_plan(state, change).steps[0], change, Policy())
+    assert (found.code, found.subject) == ("DATA_IN_TWO_PLACES", "b")
+    assert "b and g" in found.detail
+
+
+def test_a_moved_member_that_runs_is_not_stopped_once_more_when_the_others_are_no_quorum() -> None:
+    change = to_host(voters(3), "b")
+    state = _after("StartMoved", change)  # by a run that was killed before it wrote that down
+    again = replace(state, progress=Progress("x"))
+    step = make_plan(again, change).steps[0]
+    assert isinstance(step, StartMoved)
+    members = tuple(down("c") if view.id == IDS["c"] else view for view in again.etcd.members)
+    short = replace(again, etcd=replace(again.etcd, members=members))
+    assert [f.code for f in check_step(short, step, change, Policy())] == ["NO_QUORUM_AFTER"]
+    assert any("law 2" in law for law in check_invariants(short, step, short, change))
+
+
+def test_an_abort_leaves_out_a_member_that_somebody_removed() -> None:
+    change = to_host(voters(3), "b")
+    left = replace(voters(3), members=tuple(v for v in voters(3).members if v.id != IDS["b"]))
+    assert abort_of(left, change, frozenset({"StopMember"})).taken_back == ()
+
+
 def test_nothing_is_started_where_the_copy_is_missing() -> None:
     change = to_host(voters(3), "b")
     state = _after("UpdatePeerUrls", change)
-    state = replace(state, nodes={**state.nodes, "g": EMPTY})
+    nothing = replace(state.progress, copied=frozenset())
+    state = replace(state, nodes={**state.nodes, "g": EMPTY}, progress=nothing)
     step = make_plan(state, change).steps[0]
     assert [f.code for f in check_step(state, step, change, Policy())] == ["COPY_MISSING"]
 

@@ -42,6 +42,13 @@ def _with_urls(cluster: EtcdView, name: str, peer_urls: tuple[str, ...]) -> Etcd
     return replace(cluster, members=tuple(members))
 
 
+def test_urls_that_a_member_has_already_are_nothing_to_do() -> None:
+    cluster = voters(3)
+    member = cluster.members[1].member
+    for given in ((member.peer_urls, ()), ((), member.client_urls), (member.peer_urls, member.client_urls)):
+        assert relocation_of(cluster, "b", *given).relocations == ()
+
+
 def test_the_list_learns_of_a_peer_url_before_the_member_does() -> None:
     start = seen(voters(3))
     assert _names(start, relocation_of(start.etcd, "b", PEER, ())) == [

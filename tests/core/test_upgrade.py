@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from patroni_etcd_reconfig.core.changes import Reshape, abort_of, restart_of, upgrade_of
@@ -12,7 +14,7 @@ from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.preflight import examine
 from patroni_etcd_reconfig.core.simulate import apply_step
-from patroni_etcd_reconfig.core.steps import Step, subject
+from patroni_etcd_reconfig.core.steps import Step, UpgradeMember, subject
 from patroni_etcd_reconfig.core.upgrade_checks import wrong_version
 
 from .builders import IDS, cycle, down, etcd, patroni, seen, voter, voters
@@ -138,3 +140,12 @@ def test_an_abort_starts_the_member_that_is_down_and_no_other() -> None:
     back = abort_of(state.etcd, change, frozenset({"UpgradeMember"}))
     assert _names(state, back) == ["RestartMember b", "Verify"]
     assert check_step(state, make_plan(state, back).steps[0], back, Policy()) == ()
+
+
+def test_what_a_member_ran_before_is_known_after_a_kill() -> None:
+    change = upgrade_of(voters(3), ("c",), "true")
+    state = seen(etcd(voter("a"), voter("b"), down("c")), patroni())
+    known = replace(state, progress=Progress("x", versions={IDS["c"]: "3.5.1"}))
+    step = make_plan(known, change).steps[0]
+    assert isinstance(step, UpgradeMember)
+    assert step.from_version == "3.5.1"

@@ -58,8 +58,6 @@ def outcomes(seen: Observation, step: Step, change: Change) -> list[Observation 
     """Return every state in which the step may end; None = it ends with an error and changes nothing."""
     if not _goal_is_in_reach(seen, step, change):
         return [None]
-    if isinstance(step, FenceOldData) and not holds(seen.nodes.get(step.target), step.member):
-        seen = apply_step(seen, CopyData(step.member, step.target))  # the copy was lost: it is made again
     after = _come_up(apply_step(seen, step), step)
     if isinstance(step, AddLearner) and len(seen.etcd.healthy_voters) < len(seen.etcd.voters):
         return [None, after]  # etcd before 3.5.30 and 3.6.11 wants every voter connected, later ones do not
@@ -94,7 +92,8 @@ def _data_is_in_reach(seen: Observation, step: Step) -> bool:
         return node is None or holds(node, step.member)
     if isinstance(step, (CopyData, FenceOldData)):
         places = [seen.nodes[step.member.name], seen.nodes[step.target]]
-        return holds(places[0], step.member) and not any(p.problem or p.service_active for p in places)
+        there = holds(places[0], step.member) or (isinstance(step, FenceOldData) and places[0].set_aside)
+        return bool(there) and not any(p.problem or p.service_active for p in places)
     if isinstance(step, StartMoved):
         return holds(seen.nodes.get(step.target), step.member)
     return True
@@ -206,6 +205,8 @@ def acted_in_part(seen: Observation, step: Step) -> list[Observation]:
         return [booting, replace(up, progress=seen.progress)]
     if isinstance(step, CopyData):
         return [revive(seen, step.member.id)]  # it could not be copied, and runs again on its old data
+    if isinstance(step, FenceOldData):  # the copy has not got its place yet
+        return [_with_node(seen, name, data=None, data_present=False, set_aside=("aside",))]
     if isinstance(step, StartMoved):
         return [_with_node(seen, step.target, service_active=True)]  # it has not published itself yet
     return []
@@ -259,7 +260,8 @@ def repaired(seen: Observation) -> Observation:
 def lost_for_good(seen: Observation) -> bool:
     """Tell whether some voter's data is gone, or a stranger is in the list: nothing brings that back."""
     silent = [reference(view.member) for view in seen.etcd.voters if view.status is None]
-    gone = [ref for ref in silent if not any(holds(node, ref) for node in seen.nodes.values())]
+    nodes = seen.nodes.values()
+    gone = [ref for ref in silent if not any(holds(node, ref) or node.set_aside for node in nodes)]
     return bool(gone) or seen.etcd.by_peer_urls(urls("foreign")) is not None
 
 

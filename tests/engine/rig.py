@@ -62,12 +62,18 @@ class FakeNode:
     version: str = "3.4.23"
     modified: int = 1  # when its etcd wrote last
     staged: dict[str, bytes] = field(default_factory=dict)
+    staged_at: int = 0
+    fenced: bool = False
+    names_program: bool = False
 
     def run_command(self, line: str, timeout: float) -> None:
         self.commands.append(line)
         if line.startswith("fail"):
             raise NodeControlError(f"{self.name}: the command: exit code 1")
         self.version = line.removeprefix("install ")
+
+    def program_version(self) -> str:
+        return self.version if self.names_program else ""
 
     def at(self, data_dir: str, other: str) -> FakeNode:
         return self
@@ -126,10 +132,17 @@ class FakeNode:
         process.version = self.version
         return process
 
-    def set_data_aside(self, label: str) -> tuple[str, ...]:
+    def set_data_aside(self, label: str, *, fence: bool = False) -> tuple[str, ...]:
+        if not self.view.data_present:
+            return ()
         self.aside.append(label)
-        self.view = replace(self.view, data_present=False, data=None)
-        return (f"/data/{self.name}.{label}",)
+        path = f"/data/{self.name}.{label}"
+        self.view = replace(self.view, data_present=False, data=None, set_aside=(path,))
+        self.fenced = fence
+        return (path,)
+
+    def lift_fence(self) -> None:
+        self.fenced = False
 
     def write_config(self, settings: Mapping[str, str], label: str) -> None:
         self.written.update(settings)
@@ -165,16 +178,33 @@ class FakeTree:
     def stage(self, entry: DataEntry, pieces: Iterator[bytes], label: str) -> str:
         content = b"".join(pieces)
         self.node.staged[entry.path] = content
-        self.node.modified = entry.modified_ns or self.node.modified
+        self.node.staged_at = entry.modified_ns or self.node.staged_at
         return hashlib.sha256(content).hexdigest()
 
     def adopt(self, label: str) -> None:
         cluster, member = map(int, self.node.staged["wal"].split())
         self.node.view = replace(self.node.view, data_present=True, data=DataDir(cluster, member))
         self.node.staged = {}
+        self.node.modified = self.node.staged_at
+
+    def staged(self, label: str) -> FakeStaged:
+        return FakeStaged(self.node)
 
     def discard(self, label: str) -> None:
         self.node.staged = {}
+
+
+@dataclass
+class FakeStaged(FakeTree):
+    """A copy that has no place yet."""
+
+    def entries(self) -> tuple[DataEntry, ...]:
+        held = self.node.staged
+        files = [DataEntry(p, False, len(held[p]), 0o600, 0, 0, self.node.staged_at) for p in held if p]
+        return (DataEntry("", True, 0, 0o700, 0, 0, 0), *files) if held else ()
+
+    def _content(self, path: str) -> bytes:
+        return self.node.staged[path]
 
 
 class Rig:

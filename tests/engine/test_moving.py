@@ -47,11 +47,12 @@ def test_a_member_whose_data_differs_is_not_stopped(rig: Rig) -> None:
     assert rig.nodes["c"].stops == 0
 
 
-def test_data_is_copied_file_by_file_and_takes_its_place_as_a_whole(rig: Rig) -> None:
+def test_data_is_copied_file_by_file_and_has_no_place_that_could_be_started(rig: Rig) -> None:
     facts = _stopped(rig).act(CopyData(rig.ref("c"), "d"))
     assert facts["copied"] == "c"
     assert facts["bytes"] > 50
-    assert rig.nodes["d"].view.data == DataDir(CLUSTER, C)
+    assert set(rig.nodes["d"].staged) == {"", "wal", "db"}
+    assert not rig.nodes["d"].view.data_present
     assert rig.nodes["c"].view.data == DataDir(CLUSTER, C)
 
 
@@ -102,6 +103,32 @@ def test_the_old_data_is_set_aside_with_the_operations_id(rig: Rig) -> None:
     _stopped(rig).act(CopyData(rig.ref("c"), "d"))
     assert rig.act(FenceOldData(rig.ref("c"), "d")) == {"aside": [f"/data/c.{LABEL}"]}
     assert rig.nodes["c"].view.data is None
+    assert rig.nodes["c"].fenced
+    assert rig.nodes["d"].view.data == DataDir(CLUSTER, C)
+
+
+def test_a_copy_gets_its_place_after_a_kill_between_the_two(rig: Rig) -> None:
+    _stopped(rig).act(CopyData(rig.ref("c"), "d"))
+    rig.nodes["c"].set_data_aside(LABEL, fence=True)
+    rig.act(FenceOldData(rig.ref("c"), "d"))
+    assert rig.nodes["d"].view.data == DataDir(CLUSTER, C)
+
+
+def test_a_copy_whose_original_is_gone_otherwise_is_not_taken(rig: Rig) -> None:
+    _stopped(rig).act(CopyData(rig.ref("c"), "d"))
+    rig.nodes["c"].view = replace(rig.nodes["c"].view, data=None, data_present=False)
+    with pytest.raises(StepFailedError, match="that was not this operation") as caught:
+        rig.act(FenceOldData(rig.ref("c"), "d"))
+    assert caught.value.code == "OLD_DATA_GONE"
+    assert rig.nodes["d"].view.data is None
+
+
+def test_what_an_etcd_made_in_the_new_place_meanwhile_is_set_aside(rig: Rig) -> None:
+    _stopped(rig).act(CopyData(rig.ref("c"), "d"))
+    rig.nodes["d"].view = replace(rig.nodes["d"].view, data=DataDir(7, 7), data_present=True)
+    rig.act(FenceOldData(rig.ref("c"), "d"))
+    assert rig.nodes["d"].aside == [f"unknown.{OPERATION}"]
+    assert rig.nodes["d"].view.data == DataDir(CLUSTER, C)
 
 
 def test_a_copy_that_is_older_than_the_data_is_made_again_before_that_is_set_aside(rig: Rig) -> None:
@@ -109,7 +136,6 @@ def test_a_copy_that_is_older_than_the_data_is_made_again_before_that_is_set_asi
     rig.nodes["c"].start()
     rig.nodes["c"].stop()
     rig.act(FenceOldData(rig.ref("c"), "d"))
-    assert rig.nodes["d"].aside == [LABEL]  # the older copy
     assert rig.nodes["d"].view.data == DataDir(CLUSTER, C)
     assert any("copying again" in line for line in rig.said)
 
@@ -129,6 +155,27 @@ def test_the_member_starts_on_the_copy_with_its_id(rig: Rig) -> None:
     assert (rig.etcd.members[C].name, rig.etcd.members[C].client_urls) == ("d", (client_url("d"),))
 
 
+def test_a_member_that_runs_on_its_copy_already_is_not_stopped_again(rig: Rig) -> None:
+    step = _moved(rig)
+    rig.act(step)
+    stops = rig.nodes["d"].stops
+    assert rig.act(step) == {"restarted": "c"}  # the run that did it was killed before it wrote that down
+    assert (rig.nodes["d"].starts, rig.nodes["d"].stops) == (1, stops)
+
+
+def test_a_moved_member_that_is_needed_by_now_is_not_stopped(rig: Rig) -> None:
+    step = _moved(rig)
+    rig.act(step)
+    elsewhere = replace(step, client_urls=("http://elsewhere:2379",))  # so that it must start again
+    rig.nodes["d"].written |= {"listen-client-urls": "http://elsewhere:2379"}
+    rig.etcd.process("a").up = False
+    stops = rig.nodes["d"].stops
+    with pytest.raises(StepFailedError) as caught:
+        rig.act(elsewhere)
+    assert caught.value.code in ("NO_QUORUM_AFTER", "LEADER_NOT_MOVED")
+    assert rig.nodes["d"].stops == stops
+
+
 def test_the_copy_is_not_started_when_the_old_data_is_back(rig: Rig) -> None:
     step = _moved(rig)
     rig.nodes["c"].view = replace(rig.nodes["c"].view, data_present=True, data=DataDir(CLUSTER, C))
@@ -144,9 +191,10 @@ def test_the_copy_is_not_started_when_it_is_somebody_elses_data(rig: Rig) -> Non
         rig.act(step)
 
 
-def test_a_copy_that_is_given_up_is_set_aside(rig: Rig) -> None:
+def test_a_copy_that_is_given_up_is_discarded(rig: Rig) -> None:
     _stopped(rig).act(CopyData(rig.ref("c"), "d"))
-    assert rig.act(DiscardCopy(rig.ref("c"), "d")) == {"aside": [f"/data/d.{LABEL}"]}
+    assert rig.act(DiscardCopy(rig.ref("c"), "d")) == {"discarded": "c"}
+    assert rig.nodes["d"].staged == {}
 
 
 def test_a_node_that_can_not_be_asked_is_left_alone(rig: Rig) -> None:

@@ -60,9 +60,18 @@ def test_ctrl_c_during_the_command_leaves_the_member_running(
 def test_a_wrong_version_ends_the_operation_at_once(rig: Rig, command: str, wanted: str, words: str) -> None:
     before = rig.clock.now
     with pytest.raises(StepFailedError, match=words) as caught:
-        rig.act(UpgradeMember(rig.ref("c"), command, wanted))
+        rig.act(UpgradeMember(rig.ref("c"), command, wanted, "3.4.23"))
     assert caught.value.code == "WRONG_VERSION"
     assert rig.clock.now - before < rig.policy.step_timeout
+
+
+@pytest.mark.parametrize(("version", "words"), [("3.4.1", "lower than 3.4.23"), ("3.6.6", "one minor")])
+def test_a_program_that_must_not_run_here_is_not_started(rig: Rig, version: str, words: str) -> None:
+    rig.nodes["c"].names_program = True
+    with pytest.raises(StepFailedError, match=words) as caught:
+        rig.act(UpgradeMember(rig.ref("c"), f"install {version}", "", "3.4.23"))
+    assert (caught.value.code, rig.nodes["c"].starts) == ("WRONG_VERSION", 0)
+    assert "patronictl-etcd resume" in caught.value.hint
 
 
 def test_a_member_that_does_not_stay_up_is_told_after_five_seconds(

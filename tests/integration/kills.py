@@ -56,7 +56,7 @@ MOVE_DATA = Scenario(
     },
 )
 # After MOVE_DATA was killed right after its CopyData.
-ABORT_MOVE = Scenario(("abort",), {"DiscardCopy": "set the copy on"})
+ABORT_MOVE = Scenario(("abort",), {"DiscardCopy": "discard the copy on"})
 UPGRADE = Scenario(("upgrade", "--command", "true"), {"UpgradeMember": "upgrade n"})
 SCENARIOS = (
     UPDATE_URLS,

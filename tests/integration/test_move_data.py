@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from patroni_etcd_reconfig.engine.failpoint import VARIABLE
 from patroni_etcd_reconfig.lab.processes import running
+from tests.integration.etcd_servers import wait_until
 from tests.integration.kills import ABORT_MOVE, ACCEPT, MOVE_DATA, SUFFIXES, kill_at, resume
 from tests.integration.tool import Outcome, Tool, tool_on
 
@@ -61,7 +64,7 @@ def test_the_leader_goes_on_in_another_directory_with_its_id_and_its_data(tool: 
     assert new.stat().st_mode & 0o777 == 0o700
     operation = done.json["operation"]["id"]
     assert (old.parent / f"{old.name}.{before[leader]:x}.{operation}" / "member" / "wal").is_dir()
-    assert list(old.iterdir()) == []
+    assert (old / "member").is_file()  # no etcd starts there
     assert not list(new.parent.glob("*.part"))
     _set_data_dir(tool, leader, new)
     _run(tool, "restart", leader)
@@ -131,6 +134,54 @@ def test_a_member_that_somebody_starts_after_the_copy_is_copied_again(tool: Tool
     tool.client(2).put("/kept", "value")
     resume(tool)
     assert "n4" in tool.ids()
+    _healthy(tool)
+
+
+def _killed_at(tool: Tool, point: str, *words: str) -> None:
+    done = tool.run(*words, "--force", *ACCEPT, env={VARIABLE: point})
+    assert done.code == -signal.SIGKILL, done.err
+
+
+@pytest.mark.parametrize("point", ["acted:FenceOldData", "intended:StartMoved"])
+@pytest.mark.parametrize("to", [("--to-host", "n4"), ("--to-dir", "{root}/moved")], ids=["host", "dir"])
+def test_a_reboot_after_the_old_data_was_set_aside_does_not_start_the_id_without_its_log(
+    tool: Tool, to: tuple[str, str], point: str
+) -> None:
+    """As after the reboot of a machine whose etcd unit is enabled, and whose etcd this tool has made."""
+    before, env = tool.ids(), tool.layout.etcd_env(1)
+    env.write_text(env.read_text().replace("CLUSTER_STATE=new", "CLUSTER_STATE=existing"))
+    _killed_at(tool, point, "move-data", "n1", *(word.format(root=tool.layout.root) for word in to))
+    tool.service("n1", "start")
+    wait_until(lambda: running(tool.layout.pid_file("etcd-n1")) is None, 10, "etcd to refuse its start")
+    resume(tool)
+    assert set(tool.ids().values()) == set(before.values())
+    _healthy(tool)
+
+
+def test_the_new_place_can_not_run_as_the_member_before_the_old_one_is_set_aside(tool: Tool) -> None:
+    """The reboot of the new machine right after the copy: whatever its etcd does, it is not that member."""
+    before = tool.ids()
+    kill_at(tool, MOVE_DATA.words, MOVE_DATA.lines["CopyData"], ": done")
+    assert not (tool.layout.etcd_data(4) / "member").exists()
+    tool.service("n4", "start")
+    tool.client(2).put("/kept", "newer")
+    tool.client(2).put("/kept", "value")
+    tool.service("n4", "stop")
+    resume(tool)
+    assert tool.ids()["n4"] == before["n1"]
+    _healthy(tool)
+
+
+def test_an_abort_goes_back_though_somebody_has_started_the_member_in_the_same_node(tool: Tool) -> None:
+    before = tool.ids()
+    new = tool.layout.root / "moved"
+    _killed_at(tool, "after:CopyData", "move-data", "n1", "--to-dir", str(new))
+    assert tool.service("n1", "start") == 0
+    aborted = tool.run("abort", "--force", *ACCEPT)
+    assert aborted.code == 0, aborted.err
+    assert tool.ids() == before
+    assert not new.exists()
+    assert not list(new.parent.glob("moved*.part"))
     _healthy(tool)
 
 

@@ -159,6 +159,20 @@ def test_a_command_that_brings_another_version_than_told_is_noticed_at_the_first
 
 
 @needs_versions
+def test_a_program_that_skips_a_minor_is_not_started(tool: Tool) -> None:
+    command = _command(tool, "3.6.6")
+    failed = tool.run("upgrade", "--command", command, "--force", "-f", "json", *ACCEPT)
+    assert (failed.code, failed.json["error"]["code"]) == (4, "WRONG_VERSION"), failed.err
+    again = tool.run("resume", "--force", "-f", "json", *ACCEPT)  # what it ran before is in the journal
+    assert (again.code, again.json["error"]["code"]) == (4, "WRONG_VERSION"), again.err
+    assert sorted(member["state"] for member in tool.members().values())[:2] == ["healthy"] * 2
+    _link(tool).unlink()
+    _link(tool).symlink_to(FOUND[PATH[0]] / "etcd")
+    assert tool.run("abort", "--force", *ACCEPT).code == 0
+    assert set(_versions(tool).values()) == {PATH[0]}
+
+
+@needs_versions
 @pytest.mark.parametrize("suffix", SUFFIXES, ids=["before", "after"])
 def test_killed_around_the_upgrade_of_a_member_it_is_resumed(tool: Tool, suffix: str) -> None:
     words = ("upgrade", "--command", _command(tool, "3.5.1"), "--to", "3.5.1")

@@ -125,6 +125,11 @@ def test_a_peer_url_that_others_can_not_reach_is_stopped_and_taken_back(tool: To
 def test_what_is_no_url_or_changes_nothing_that_is_given_is_a_usage_error(tool: Tool) -> None:
     nothing = tool.run("update-urls", "n1", "--force", "-f", "json")
     assert (nothing.code, nothing.json["error"]["code"]) == (2, "NO_URL")
+    pid = tool.etcd_pid(1)
+    same = _update(tool, "n1", tool.layout.peer_url(1), tool.layout.client_url(1))
+    done = tool.run(*same, "--force")
+    assert (done.code, "nothing to do" in done.err) == (0, True)
+    assert tool.etcd_pid(1) == pid
     wrong = tool.run("update-urls", "n1", "--peer-url", "n1:2380", "--force")
     assert wrong.code == 2
     assert "http(s)://host:port" in wrong.err
