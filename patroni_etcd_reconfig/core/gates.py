@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from patroni_etcd_reconfig.core.aborting import check_promoted
 from patroni_etcd_reconfig.core.changes import Change, MemberRef
 from patroni_etcd_reconfig.core.findings import Finding, accepted, blocker
 from patroni_etcd_reconfig.core.model import (
@@ -93,6 +94,7 @@ def check_plan_fits(etcd: EtcdView, change: Change) -> tuple[Finding, ...]:
 def _check_membership(etcd: EtcdView, change: Change) -> Iterator[Finding]:
     """Every member must be one the operation began with, or a new one on a joiner's seat."""
     yield from check_identities(etcd, change)
+    yield from check_promoted(etcd, change)
     known = {ref.id for ref in (*change.victims, *change.others)}
     seats = {url for seat in change.seats for url in seat.peer_urls}
     for view in etcd.members:
