@@ -72,7 +72,7 @@ class Moving:
                 hint=f"patronictl-etcd resume; if that says the same: patronictl-etcd replace {member.name}",
                 code="DATA_DIFFERS",
             )
-        self.still_ours()
+        self.returning.may_stop(member)
         self.nodes[member.name].stop()
         return {"stopped": format_id(member.id)}
 
@@ -162,6 +162,7 @@ class Moving:
         urls = ReaddressMember(member, step.seat, step.client_urls, step.former_client_urls)
         settings = {**new_urls(node, urls), "name": step.seat.name, "data-dir": node.tree().place}
         node.write_config(settings, self.operation_id)
+        self.returning.may_stop(member, step.seat)
         node.stop()
         node.start()
         moved = set(step.seat.peer_urls) != set(member.peer_urls)
