@@ -54,6 +54,12 @@ class MembershipError(ReconfigError):
     code = "MEMBER_MISMATCH"
 
 
+class HeldBackError(StepFailedError):
+    """Right before it acted, a step saw that it must not now: it did nothing, and the loop looks again."""
+
+    code = "HELD_BACK"
+
+
 class NodeControlError(StepFailedError):
     """A node's service, configuration or data dir could not be handled."""
 

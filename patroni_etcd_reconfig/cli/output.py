@@ -73,6 +73,11 @@ shield_option: Callable[[Any], Any] = click.option(
 )
 
 
+dry_run_option: Callable[[Any], Any] = click.option(
+    "--dry-run", is_flag=True, help="Run the same engine on a simulated cluster; touch nothing."
+)
+
+
 def as_text(fmt: str, data: dict[str, Any]) -> str:
     """Return data as JSON or YAML."""
     if fmt == "json":

@@ -11,7 +11,13 @@ from typing import Any
 import click
 
 from patroni_etcd_reconfig.cli.app import App
-from patroni_etcd_reconfig.cli.output import accept_option, format_option, shield_option, show_findings
+from patroni_etcd_reconfig.cli.output import (
+    accept_option,
+    dry_run_option,
+    format_option,
+    shield_option,
+    show_findings,
+)
 from patroni_etcd_reconfig.cli.planview import show_plan
 from patroni_etcd_reconfig.cli.progress import QuietReporter, reporter
 from patroni_etcd_reconfig.cli.seats import with_client_urls
@@ -22,6 +28,7 @@ from patroni_etcd_reconfig.core.findings import Finding, blocker, blockers
 from patroni_etcd_reconfig.core.model import EtcdView, Observation, format_id
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.preflight import examine
+from patroni_etcd_reconfig.engine.journal import Journal
 from patroni_etcd_reconfig.engine.operation import begin_journal, dry_run, new_operation_id
 from patroni_etcd_reconfig.engine.result import Result
 from patroni_etcd_reconfig.engine.unfinished import find_unfinished
@@ -48,10 +55,8 @@ class UnfinishedError(ReconfigError):
 def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of everything that changes something."""
     force = click.option("--force", is_flag=True, help="Do not ask for confirmation.")
-    dry = click.option(
-        "--dry-run", is_flag=True, help="Run the same engine on a simulated cluster; touch nothing."
-    )
-    decorated: Callable[..., Any] = format_option(accept_option(shield_option(force(dry(command)))))
+    options = format_option(accept_option(shield_option(force(dry_run_option(command)))))
+    decorated: Callable[..., Any] = options
     return decorated
 
 
@@ -73,7 +78,7 @@ def carry_out(app: App, wanted: Callable[[Wiring, EtcdView], Change], *, force: 
     show_findings(findings, err=True)
     click.echo(show_plan(make_plan(seen, change), seen), err=True)
     if dry_run:
-        return show_result(app, _dry_run(wiring, change, seen))
+        return show_result(app, simulate(wiring, change, seen))
     confirm(f"Are you sure you want to {change.verb} {', '.join(change.subjects)}?", force)
     return show_result(app, run_change(wiring, change, findings))
 
@@ -144,16 +149,24 @@ def confirm(question: str, force: bool) -> None:
 
 
 def run_change(wiring: Wiring, change: Change, findings: tuple[Finding, ...]) -> Result:
-    """Begin the change's operation and carry it out."""
+    """Begin the change's operation and carry it out.
+
+    The prompt may have stood for long: what waits to be finished is looked up again under the lock.
+    """
     operation_id = new_operation_id(change, wiring.clock)
+
+    def open_journal(before: Observation) -> Journal:
+        refuse_unfinished(wiring, change)
+        return begin_journal(wiring.journal_path(operation_id), operation, before, wiring.mirror)
+
     with reporter() as progress:
         operation = wiring.operation(operation_id, change, progress, findings)
-        path = wiring.journal_path(operation_id)
-        return operation.run(lambda before: begin_journal(path, operation, before, wiring.mirror))
+        return operation.run(open_journal)
 
 
-def _dry_run(wiring: Wiring, change: Change, seen: Observation) -> Result:
-    return dry_run(change, seen, wiring.app.policy, wiring.clock, QuietReporter())
+def simulate(wiring: Wiring, change: Change, seen: Observation, goal: str = "done") -> Result:
+    """Carry the change out on a copy of what is seen."""
+    return dry_run(change, seen, wiring.app.policy, wiring.clock, QuietReporter(), goal)
 
 
 def _blocked(app: App, change: Change, began: float, findings: tuple[Finding, ...]) -> Result:

@@ -27,6 +27,7 @@ from patroni_etcd_reconfig.engine.returning import Returning
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.sentinel import Sentinel
 from patroni_etcd_reconfig.engine.shield import Shielding
+from patroni_etcd_reconfig.engine.stopping import Stopping
 from patroni_etcd_reconfig.engine.unfinished import prune_copies
 from patroni_etcd_reconfig.engine.upgrading import Upgrading
 from patroni_etcd_reconfig.engine.verification import Verification
@@ -145,7 +146,9 @@ class Wiring:
     def _actions(self, record: Record, verification: Verification) -> Actions:
         policy, clock, operation_id = self.app.policy, self.clock, record.operation_id
         links = partial(self._etcd, connections=True)
-        returning = Returning(self.nodes, policy, clock, links)
+        returning = Returning(
+            self.nodes, policy, clock, links, Stopping(self.roster, self._etcd, self._still_ours).may_stop
+        )
         return Actions(
             roster=self.roster,
             nodes=self.nodes,
@@ -162,7 +165,7 @@ class Wiring:
             relocating=Relocating(
                 self.roster, self.nodes, returning, operation_id, policy.step_timeout, self._still_ours
             ),
-            upgrading=Upgrading(self.roster, self.nodes, returning, self._etcd, self._say),
+            upgrading=Upgrading(self.nodes, returning, self._etcd, self._say),
             moving=self._moving(operation_id, returning),
             still_ours=self._still_ours,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from patroni_etcd_reconfig.core.aborting import check_promoted
 from patroni_etcd_reconfig.core.changes import Change, MemberRef
 from patroni_etcd_reconfig.core.findings import Finding, accepted, blocker
 from patroni_etcd_reconfig.core.model import (
@@ -94,6 +95,7 @@ def check_plan_fits(etcd: EtcdView, change: Change) -> tuple[Finding, ...]:
 def _check_membership(etcd: EtcdView, change: Change) -> Iterator[Finding]:
     """Every member must be one the operation began with, or a new one on a joiner's seat."""
     yield from check_identities(etcd, change)
+    yield from check_promoted(etcd, change)
     known = {ref.id for ref in (*change.victims, *change.others)}
     seats = {url for seat in change.seats for url in seat.peer_urls}
     for view in etcd.members:
@@ -121,14 +123,10 @@ def _membership_changed(view: MemberView, what: str) -> Finding:
 
 def check_alarms(etcd: EtcdView) -> Iterator[Finding]:
     """Block on any alarm: NOSPACE refuses writes, CORRUPT means that a member can't be trusted."""
+    remedy = "cure its cause, then: etcdctl alarm disarm"
     for view in etcd.members:
         for kind in view.alarms:
-            yield blocker(
-                "ALARM",
-                view.member.name,
-                f"alarm {kind} is raised",
-                "cure its cause, then: etcdctl alarm disarm",
-            )
+            yield blocker("ALARM", view.member.name, f"alarm {kind} is raised", remedy)
 
 
 DOWN_FOR_A_WHILE = (RestartMember, UpgradeMember, UpdatePeerUrls, ReaddressMember, StopMember)
@@ -141,7 +139,7 @@ def _check_effect(seen: Observation, step: Step) -> Iterator[Finding]:
     elif isinstance(step, DOWN_FOR_A_WHILE):
         yield from _check_restart(seen.etcd, step.member)
     elif isinstance(step, StartMoved):
-        yield from check_restart_of_moved(seen.etcd, step.member)
+        yield from _check_restart_of_moved(seen.etcd, step.member)
     elif isinstance(step, PromoteLearner):
         view = seen.etcd.by_peer_urls(step.seat.peer_urls)
         if view is None or view.health is not Health.HEALTHY:
@@ -171,7 +169,7 @@ def _check_restart(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
     yield from _check_leader(etcd, member)
 
 
-def check_restart_of_moved(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
+def _check_restart_of_moved(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
     """Whoever runs on its copy already, started by a run that was killed, may be stopped once more."""
     view = etcd.by_id(member.id)
     if view and view.status is not None:

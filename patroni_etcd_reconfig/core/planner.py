@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from patroni_etcd_reconfig.core.aborting import victims_left
 from patroni_etcd_reconfig.core.changes import Change, Seat, reference
 from patroni_etcd_reconfig.core.hiding import hides, in_hiding
 from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, NodeView, Observation
@@ -195,7 +196,7 @@ def _fill(seen: Observation, seat: Seat | None) -> Step | None:
 
 def _remove_dead(seen: Observation, change: Change) -> Step | None:
     """The dead count against quorum and serve nobody: they go first, if the living are enough."""
-    for view in _victims(seen.etcd, change):
+    for view in victims_left(seen.etcd, change):
         dead = view.health in (Health.UNREACHABLE, Health.UNSTARTED) or view.member.is_learner
         if dead and (view.member.is_learner or survives_without(seen.etcd, view.id)):
             return RemoveMember(reference(view.member))
@@ -204,7 +205,7 @@ def _remove_dead(seen: Observation, change: Change) -> Step | None:
 
 def _add_joiner(seen: Observation, change: Change) -> Step | None:
     """A new seat is filled before a healthy member goes, but the cluster never grows by more than one."""
-    most, present = max(change.size_before, change.size_after), _victims(seen.etcd, change)
+    most, present = max(change.size_before, change.size_after), victims_left(seen.etcd, change)
     if present and len(seen.etcd.members) > most:
         return None
     waiting = [change.successor_of(reference(view.member)) for view in present]
@@ -218,7 +219,7 @@ def _remove_healthy(seen: Observation, change: Change) -> Step | None:
 
     With a spare, a victim whose place stays empty goes after all others: till then there is one member more.
     """
-    victims = sorted(_victims(seen.etcd, change), key=lambda view: view.id == seen.etcd.leader_id)
+    victims = sorted(victims_left(seen.etcd, change), key=lambda view: view.id == seen.etcd.leader_id)
     if change.spare:
         victims.sort(key=lambda view: change.successor_of(reference(view.member)) is None)
     return _depart(seen, change, victims[0]) if victims else None
@@ -265,11 +266,6 @@ def _step_down(etcd: EtcdView, change: Change) -> Step | None:
     goal = etcd.by_peer_urls(successor.peer_urls) if successor else None
     stays = leader == goal if successor else leader.id != change.stepping_down.id
     return None if stays else TransferLeadership(reference(leader.member), successor)
-
-
-def _victims(etcd: EtcdView, change: Change) -> list[MemberView]:
-    """Return the victims that are still members, in the order in which they were named."""
-    return [view for victim in change.victims if (view := etcd.by_id(victim.id))]
 
 
 def _clear(node: NodeView | None, seat: Seat) -> SetDataAside | None:

@@ -26,6 +26,18 @@ def is_linked(etcd: EtcdView, view: MemberView) -> bool:
     return reaches and all(other.connected_to is None or view.id in other.connected_to for other in others)
 
 
+def can_be_down(etcd: EtcdView, member_id: int) -> bool:
+    """Tell whether the others that vote are a quorum while a member is down: it still counts as a voter.
+
+    What does not vote, or is down already, takes no quorum away.
+    """
+    view = etcd.by_id(member_id)
+    if view is None or view.member.is_learner or view.status is None:
+        return True
+    healthy = sum(other.id != member_id for other in etcd.healthy_voters)
+    return healthy >= quorum(len(etcd.voters)) or len(etcd.voters) == 1
+
+
 def survives_without(etcd: EtcdView, member_id: int) -> bool:
     """Tell whether the healthy voters are a quorum of the membership that is left without this member."""
     left = [view for view in etcd.voters if view.id != member_id]

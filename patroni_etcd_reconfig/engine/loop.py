@@ -20,7 +20,14 @@ from patroni_etcd_reconfig.core.steps import Step
 from patroni_etcd_reconfig.engine.failpoint import failpoint
 from patroni_etcd_reconfig.engine.journal import Journal
 from patroni_etcd_reconfig.engine.world import World
-from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, StepFailedError, UnreachableError
+from patroni_etcd_reconfig.errors import (
+    EtcdError,
+    ExitCode,
+    HeldBackError,
+    ReconfigError,
+    StepFailedError,
+    UnreachableError,
+)
 from patroni_etcd_reconfig.ports import Clock
 
 # How often a step may come up again right after it was done or had an unknown outcome.
@@ -91,8 +98,10 @@ class Engine:
                 self._do(steps, *ready)
 
     def _in_vain(self, step: Step, times: int) -> StepFailedError:
-        done = [past for past in self.journal.record.steps[-times:] if past.state == "done"]
-        what = "and still has no effect" if done else "and nobody said what came of it"
+        past = {step.state for step in self.journal.record.steps[-times:]}
+        done = "done" in past
+        else_ = "and held back every time" if past == {"failed"} else "and nobody said what came of it"
+        what = "and still has no effect" if done else else_
         return StepFailedError(
             f"'{describe(step)}' was {'done' if done else 'tried'} {times} times {what}",
             hint="patronictl-etcd status; then: patronictl-etcd resume",
@@ -156,6 +165,9 @@ class Engine:
                 state = "failed"
                 raise
             self.reporter.say(f"the outcome of '{describe(step)}' is unknown ({error}); looking again")
+        except HeldBackError as error:
+            state = "failed"
+            self.reporter.say(f"'{describe(step)}' was held back ({error}); looking again")
         except ReconfigError:
             state = "failed"
             raise

@@ -14,7 +14,6 @@ from functools import partial
 
 from patroni_etcd_reconfig.core.changes import MemberRef
 from patroni_etcd_reconfig.core.closed import assert_never
-from patroni_etcd_reconfig.core.gates import check_restart_of_moved
 from patroni_etcd_reconfig.core.model import EtcdView, format_id
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.steps import (
@@ -74,7 +73,7 @@ class Moving:
                 hint=f"patronictl-etcd resume; if that says the same: patronictl-etcd replace {member.name}",
                 code="DATA_DIFFERS",
             )
-        self.still_ours()
+        self.returning.may_stop(member)
         self.nodes[member.name].stop()
         return {"stopped": format_id(member.id)}
 
@@ -190,7 +189,8 @@ class Moving:
         there = partial(is_at, seat=step.seat, client_urls=step.client_urls)
         # A run that was killed has started it: with the old place fenced it runs nowhere else.
         if not (new.service_active and self.returning.is_back(renamed, there)):
-            self._check_restart(step)
+            if new.service_active:
+                self.returning.may_stop(member, step.seat)
             node.stop()
             node.start()
         moved = set(step.seat.peer_urls) != set(member.peer_urls)
@@ -203,13 +203,6 @@ class Moving:
             HEALTH_INTERVAL if moved else 0.0,
         )
         return {"restarted": format_id(member.id)}
-
-    def _check_restart(self, step: StartMoved) -> None:
-        """The gate again, right before: a member that runs may be needed by now, or lead."""
-        for finding in check_restart_of_moved(self.observe_etcd(), step.member):
-            raise StepFailedError(
-                f"{finding.subject}: {finding.detail}", hint=finding.remedy, code=finding.code
-            )
 
     def _discard(self, step: DiscardCopy) -> Facts:
         """No etcd could be started on it: the old data is whole, and is what counts."""

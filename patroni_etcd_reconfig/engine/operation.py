@@ -198,7 +198,14 @@ def begin_journal(
     )
 
 
-def dry_run(change: Change, seen: Observation, policy: Policy, clock: Clock, reporter: Reporter) -> Result:
+def dry_run(
+    change: Change,
+    seen: Observation,
+    policy: Policy,
+    clock: Clock,
+    reporter: Reporter,
+    goal: str = "done",
+) -> Result:
     """Run the same engine on a simulated world: every plan and gate is real, nothing is touched."""
     record = Record(DRY_RUN, change, clock.wall(), {})
     journal = Journal(None, record, clock, None, 0)
@@ -208,15 +215,19 @@ def dry_run(change: Change, seen: Observation, policy: Policy, clock: Clock, rep
         engine.run(change)
     except BlockedError as blocked:
         return _dry_result(record, began, blocked.findings, blocked)
-    return _dry_result(record, began, (), None)
+    return _dry_result(record, began, (), None, goal)
 
 
 def _dry_result(
-    record: Record, began: float, findings: tuple[Finding, ...], error: ReconfigError | None
+    record: Record,
+    began: float,
+    findings: tuple[Finding, ...],
+    error: ReconfigError | None,
+    goal: str = "done",
 ) -> Result:
     seconds = time.monotonic() - began
     for step in record.steps:
         step.state = "simulated"
     return Result(
-        record.change.verb, _state(error), record.started_at, seconds, record, None, findings, error
+        record.change.verb, _state(error, goal), record.started_at, seconds, record, None, findings, error
     )

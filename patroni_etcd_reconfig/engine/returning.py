@@ -28,10 +28,12 @@ class Returning:
     policy: Policy
     clock: Clock
     observe_links: Callable[[], EtcdView]  # a look at etcd with the members' peer connections
+    may_stop: Callable[..., None]  # the last look before a stop: see Stopping
 
     def restart(self, member: MemberRef) -> Facts:
         """Stop and start a member; returns once it is healthy, caught up and connected again."""
         node = self.nodes[member.name]
+        self.may_stop(member)
         node.stop()
         node.start()
         self.await_back(member, node, "look at its etcd log")

@@ -10,7 +10,6 @@ from patroni_etcd_reconfig.core.model import EtcdView, MemberView, format_id
 from patroni_etcd_reconfig.core.steps import UpgradeMember
 from patroni_etcd_reconfig.core.upgrade_checks import unfit, wrong_version
 from patroni_etcd_reconfig.engine.returning import Returning
-from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import StepFailedError
 from patroni_etcd_reconfig.ports import NodeControl
@@ -22,7 +21,6 @@ COMMAND_TIMEOUT = 900.0  # seconds; a package upgrade may download, and wait for
 class Upgrading:
     """Upgrades one member. `say` takes a line of progress."""
 
-    roster: Roster
     nodes: Mapping[str, NodeControl]
     returning: Returning
     observe_etcd: Callable[[], EtcdView]
@@ -31,7 +29,7 @@ class Upgrading:
     def upgrade(self, step: UpgradeMember) -> Facts:
         """Return once the member is back with a version that may run here."""
         member, node = step.member, self.nodes[step.member.name]
-        must_be(member, listed(self.roster)[member.id])
+        self.returning.may_stop(member)
         node.stop()
         self._run(node, step.command)
         self._check_program(node, step)

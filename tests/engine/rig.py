@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from patroni_etcd_reconfig.engine.relocating import Relocating
 from patroni_etcd_reconfig.engine.returning import Returning
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.shield import Shielding
+from patroni_etcd_reconfig.engine.stopping import Stopping
 from patroni_etcd_reconfig.engine.upgrading import Upgrading
 from patroni_etcd_reconfig.engine.verification import Verification
 from patroni_etcd_reconfig.engine.world import Facts
@@ -227,8 +228,10 @@ class Rig:
             self.roster, self.policy, self.clock, self.look, lambda: self.patroni, lambda: self.last_change
         )
         self.shielding = Shielding(self.roster, "/service/", self.policy, self.clock, lambda: self.patroni)
-        returning = Returning(self.nodes, self.policy, self.clock, self.look_at_links)
+        returning = Returning(self.nodes, self.policy, self.clock, self.look_at_links, self.may_stop)
         self.said: list[str] = []
+        self.before_stop: Callable[[], object] = list
+        self.still_ours: Callable[[], None] = lambda: None
         self.actions = Actions(
             roster=self.roster,
             nodes=self.nodes,
@@ -243,7 +246,7 @@ class Rig:
             joining=self.joining,
             shielding=self.shielding,
             relocating=Relocating(self.roster, self.nodes, returning, OPERATION, self.policy.step_timeout),
-            upgrading=Upgrading(self.roster, self.nodes, returning, self.look, self.said.append),
+            upgrading=Upgrading(self.nodes, returning, self.look, self.said.append),
             moving=Moving(
                 self.roster,
                 self.nodes,
@@ -256,6 +259,11 @@ class Rig:
             ),
         )
         self.look()
+
+    def may_stop(self, member: MemberRef, *seats: Seat) -> None:
+        """Take the last look before a stop, at which a test may let something happen."""
+        self.before_stop()
+        Stopping(self.roster, self.look, self.still_ours).may_stop(member, *seats)
 
     def look(self) -> EtcdView:
         """Look at etcd and remember whom to talk to."""

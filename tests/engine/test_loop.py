@@ -21,6 +21,7 @@ from patroni_etcd_reconfig.engine.operation import dry_run
 from patroni_etcd_reconfig.errors import (
     EtcdTimeoutError,
     ExitCode,
+    HeldBackError,
     LockedError,
     MemberNotFoundError,
     StepFailedError,
@@ -197,3 +198,31 @@ def test_a_dry_run_is_blocked_by_what_would_block_the_real_one() -> None:
     result = dry_run(CHANGE, paused, Policy(), FakeClock(), Told())
     assert result.state == "blocked"
     assert result.exit_code == ExitCode.BLOCKED
+
+
+def test_a_step_that_is_held_back_is_planned_again(tmp_path: Path) -> None:
+    clock, held = FakeClock(), [HeldBackError("c is not removed: it leads now")]
+    world, told, journal = FakeWorld(START, clock), Told(), _journal(tmp_path / "j", clock)
+
+    def hold(step: Step) -> None:
+        if isinstance(step, RemoveMember) and held:
+            raise held.pop()
+
+    world.before_act = hold
+    _engine(world, journal, told).run(CHANGE)
+    states = [step.state for step in journal.record.steps]
+    assert (states.count("failed"), states.count("done")) == (1, STEP_COUNT)
+    assert any("was held back (c is not removed: it leads now); looking again" in line for line in told.lines)
+
+
+def test_a_step_that_is_held_back_every_time_ends_the_operation(tmp_path: Path) -> None:
+    clock = FakeClock()
+    world = FakeWorld(START, clock)
+
+    def hold(step: Step) -> None:
+        if isinstance(step, RemoveMember):
+            raise HeldBackError("it leads now")
+
+    world.before_act = hold
+    with pytest.raises(StepFailedError, match="was tried 4 times and held back every time"):
+        _engine(world, _journal(tmp_path / "j", clock)).run(CHANGE)

@@ -337,17 +337,30 @@ def test_only_the_newest_journals_stay_in_etcd(tool: Tool) -> None:
     assert {entry["id"] for entry in history} == set(ids)  # the files on this machine stay
 
 
-def test_only_as_many_snapshots_as_wanted_are_kept(tool: Tool) -> None:
+def test_only_as_many_snapshots_as_wanted_are_kept_and_other_clusters_are_left_alone(tool: Tool) -> None:
     directory = tool.layout.state_dir / "snapshots"
     directory.mkdir(parents=True)
+    own, other = f"{tool.client(1).status().cluster_id:x}", "c1"
     for day in ("01", "02", "03"):
-        (directory / f"c1-202601{day}T000000Z-manual.db").touch()
-    (directory / "c1-20260101T000000Z-cycle-abc.db").touch()
+        for cluster in (own, other):
+            (directory / f"{cluster}-202601{day}T000000Z-manual.db").touch()
+    (directory / f"{own}-20260101T000000Z-cycle-abc.db").touch()
+    before = set(directory.iterdir())
+    told = tool.run("snapshot", "--keep", "2", "--dry-run", "-f", "json")
+    assert told.code == 0, told.err
+    old = [str(directory / f"{own}-202601{day}T000000Z-manual.db") for day in ("01", "02")]
+    assert (told.json["snapshot"]["removed"], set(directory.iterdir())) == (old, before)
     kept = tool.run("snapshot", "--keep", "2", "-f", "json")
     assert kept.code == 0, kept.err
-    assert len(kept.json["snapshot"]["removed"]) == 2
-    assert len(list(directory.glob("*-manual.db"))) == 2
-    assert (directory / "c1-20260101T000000Z-cycle-abc.db").exists()
+    assert kept.json["snapshot"]["removed"] == old
+    new = Path(kept.json["snapshot"]["snapshot"])
+    assert set(directory.iterdir()) == (before - {Path(path) for path in old}) | {new}
+
+
+def test_a_snapshot_in_a_file_of_ones_own_deletes_nothing(tool: Tool, tmp_path: Path) -> None:
+    refused = tool.run("snapshot", "-o", str(tmp_path / "s.db"), "--keep", "1", "-f", "json")
+    assert refused.code == 2
+    assert not (tmp_path / "s.db").exists()
 
 
 def test_hosts_tells_what_a_patroni_file_means_at_its_next_start(tool: Tool, tmp_path: Path) -> None:

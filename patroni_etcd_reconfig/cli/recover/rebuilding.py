@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from patroni_etcd_reconfig.cli.app import App
-from patroni_etcd_reconfig.cli.resume import run_record
+from patroni_etcd_reconfig.cli.resume import EndedMeanwhile, run_record
 from patroni_etcd_reconfig.cli.running import preflight, run_change
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import Change, Seat, addition_of
 from patroni_etcd_reconfig.core.findings import blockers
 from patroni_etcd_reconfig.core.model import EtcdView
+from patroni_etcd_reconfig.engine.journal import Record
 from patroni_etcd_reconfig.engine.recovery.isolation import RecoveryBlockedError
 from patroni_etcd_reconfig.engine.recovery.loop import Facts
 from patroni_etcd_reconfig.engine.result import Result
@@ -35,10 +36,17 @@ def rebuild(app: App, seats: tuple[Seat, ...]) -> Facts:
     begun = [
         r for r in find_unfinished(app.state_dir, wiring.mirror, etcd.cluster_id) if r.change.verb == "add"
     ]
-    result = run_record(wiring, begun[0], begun[0].change) if begun else _add(wiring, etcd, missing)
+    try:
+        result = _go_on(wiring, begun[0]) if begun else _add(wiring, etcd, missing)
+    except EndedMeanwhile:
+        return rebuild(app, seats)
     if result.error:
         raise result.error
     return {"rebuilt": [seat.name for seat in seats]}
+
+
+def _go_on(wiring: Wiring, begun: Record) -> Result:
+    return run_record(wiring, begun, begun.change, lambda _, record: record.change)
 
 
 def _add(wiring: Wiring, etcd: EtcdView, seats: tuple[Seat, ...]) -> Result:
