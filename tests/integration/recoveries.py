@@ -69,6 +69,7 @@ class Scene:
             Way.FORCE,
             "/service",
             self.cluster_id,
+            voters=1 + len(fences),
             survivor=survivor_of(seen, self.ids[name]),
             fence=tuple(fences),
             rebuild=tuple(fence.seat for fence in fences if not fence.lost),
