@@ -79,7 +79,9 @@ class RecoveryActions:
         self.fencing.keep_down(self._survivor)
         if isinstance(step, ForceNewCluster):
             self.fencing.prove_stopped()
-            return isolation.force(given_before=self.journal.record.forced, mark=self._mark)
+            facts = isolation.force(given_before=self.journal.record.forced, mark=self._mark)
+            isolation.make_room()
+            return facts
         if isinstance(step, RestoreSnapshot):
             self.fencing.prove_stopped()
             self._mark()
