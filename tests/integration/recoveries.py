@@ -102,7 +102,9 @@ class Scene:
             for moment in ("intended", "acted"):
                 outcome = self.tool.run(*words, env={VARIABLE: f"{moment}:{kind}"}, seconds=120)
                 said += outcome.err
-                assert outcome.code == -signal.SIGKILL, f"{moment}:{kind}: {outcome.code} {outcome.out} {outcome.err}"
+                assert outcome.code == -signal.SIGKILL, (
+                    f"{moment}:{kind}: {outcome.code} {outcome.out} {outcome.err}"
+                )
         outcome = self.tool.run(*words)
         return outcome, said + outcome.err
 
