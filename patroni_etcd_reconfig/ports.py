@@ -81,6 +81,9 @@ class EtcdApi(Protocol):
     def alarms(self) -> tuple[Alarm, ...]:
         """Return the alarms that are raised in the cluster."""
 
+    def disarm(self, alarm: Alarm) -> None:
+        """Take an alarm away; sent once."""
+
     def metrics(self) -> Metrics | None:
         """Return what the member's metrics tell; None where they are not served at the client URL."""
 

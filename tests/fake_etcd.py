@@ -89,6 +89,12 @@ class FakeMember:
     def alarms(self) -> tuple[Alarm, ...]:
         return self._call("alarms", lambda me: tuple(self.etcd.raised))
 
+    def disarm(self, alarm: Alarm) -> None:
+        def act(me: Process) -> None:
+            self.etcd.raised.remove(alarm)
+
+        self._call("disarm", act)
+
     def metrics(self) -> Metrics | None:
         def act(me: Process) -> Metrics:
             others = set(self.etcd.members) - {me.member_id}

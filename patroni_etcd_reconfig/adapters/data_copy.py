@@ -19,6 +19,7 @@ from patroni_etcd_reconfig.errors import StepFailedError
 from patroni_etcd_reconfig.files import fsync_dir
 
 BLOCK = 1 << 20
+MOST_COPIES = 100
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,23 @@ class Copied:
 def back_up(config: NodeConfig, label: str, reserve: int) -> tuple[Copied, ...]:
     """Copy the data dir, and a separate WAL dir, to `<dir>.<label>`; keep `reserve` bytes of the disk free.
 
-    A copy that is there and still equal is kept. Raises StepFailedError, and leaves no half of a copy
-    behind, when the disk is too small or fails: the original is only read.
+    A copy that is there stays; one that is no longer equal, because etcd ran meanwhile, gets a second one
+    beside it, `<dir>.<label>.2`. Raises StepFailedError, and leaves no half of a copy behind, when the
+    disk is too small or fails: the original is only read.
     """
     sources = [Path(path) for path in (config.data_dir, config.wal_dir) if path]
     return tuple(_copy(config.name, source, Path(f"{source}.{label}"), reserve) for source in sources)
 
 
 def _copy(name: str, source: Path, target: Path, reserve: int) -> Copied:
+    try:
+        target, there = _place(source, target)
+        if there:
+            return there
+    except OSError as error:
+        raise _failed(name, source, target, error) from error
     part = target.with_name(f"{target.name}.part")
     try:
-        if target.exists():
-            return _compared(name, source, target)
         shutil.rmtree(part, ignore_errors=True)  # the half of a copy, left by a run that was killed
         _check_room(name, source, reserve)
         _copy_tree(source, part)
@@ -54,13 +60,27 @@ def _copy(name: str, source: Path, target: Path, reserve: int) -> Copied:
         return Copied(str(target), copied.size, copied.sha256)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise StepFailedError(
-            f"{name}: {source} could not be copied to {target}: {error.strerror or error}; "
-            "it was not changed",
-            hint=f"{'make room' if full else 'correct that'}, then give the same command again",
-            code="BACKUP",
-        ) from error
+        raise _failed(name, source, target, error) from error
+
+
+def _place(source: Path, target: Path) -> tuple[Path, Copied | None]:
+    """Return the copy that is equal to the source, or else where a new one can be made."""
+    places = (target, *(target.with_name(f"{target.name}.{number}") for number in range(2, MOST_COPIES)))
+    for place in places:
+        if not place.exists():
+            return place, None
+        if (found := _digest(place)) == _digest(source):
+            return place, Copied(str(place), *found)
+    raise OSError(errno.EEXIST, f"there are {len(places)} copies already")
+
+
+def _failed(name: str, source: Path, target: Path, error: OSError) -> StepFailedError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return StepFailedError(
+        f"{name}: {source} could not be copied to {target}: {error.strerror or error}; it was not changed",
+        hint=f"{'make room' if full else 'correct that'}, then give the same command again",
+        code="BACKUP",
+    )
 
 
 def _check_room(name: str, source: Path, reserve: int) -> None:

@@ -117,6 +117,11 @@ class EtcdClient:
         """Return the alarms that are raised in the cluster; goes through raft, so needs quorum."""
         return self._call("maintenance/alarm", {"action": "GET"}, etcd_json.alarms)
 
+    def disarm(self, alarm: Alarm) -> None:
+        """Take an alarm away."""
+        words = {"action": "DEACTIVATE", "memberID": str(alarm.member_id), "alarm": alarm.kind}
+        self._call("maintenance/alarm", words, etcd_json.alarms)
+
     def metrics(self) -> Metrics | None:
         """Return what the member's metrics tell; None where they are not served at the client URL."""
         try:

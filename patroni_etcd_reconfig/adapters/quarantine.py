@@ -9,6 +9,7 @@ that made the child.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ DROPPED = frozenset(
         "log-rotation-config-json",
     }
 )
+NUMBER = re.compile(r"-?[0-9]+")
 LOG_TAIL = 4096  # bytes of etcd's log that an error shows at most
 
 
@@ -81,6 +83,7 @@ class LocalQuarantine:
             "heartbeat-interval": str(HEARTBEAT_MS),
             "election-timeout": str(ELECTION_MS),
             "log-outputs": "stderr",
+            "quota-backend-bytes": "-1",  # none: what has to be repaired is written, however full it is
             **({"wal-dir": self.config.wal_dir} if self.config.wal_dir else {}),
         }
         try:
@@ -184,7 +187,7 @@ def _yaml_launch(etcd: str, text: str, changes: Mapping[str, str], force: bool) 
     """
     loaded = yaml.safe_load(text) or {}
     settings: dict[str, Any] = {key: value for key, value in loaded.items() if key not in DROPPED}
-    settings |= {key: int(value) if value.isdigit() else value for key, value in changes.items()}
+    settings |= {key: int(value) if NUMBER.fullmatch(value) else value for key, value in changes.items()}
     settings |= {"log-outputs": ["stderr"], "force-new-cluster": force, "enable-grpc-gateway": True}
     descriptor = os.memfd_create("etcd.yml", 0)
     os.write(descriptor, yaml.safe_dump(settings).encode())

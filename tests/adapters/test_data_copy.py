@@ -67,11 +67,15 @@ def test_a_copy_that_is_there_and_equal_is_kept(data: Path) -> None:
     assert Path(first[0].path).stat().st_ino == inode
 
 
-def test_a_copy_that_is_there_and_differs_is_an_error(data: Path) -> None:
-    back_up(node(data), "backup.x", 0)
+def test_a_copy_that_is_there_and_differs_stays_and_gets_another_beside_it(data: Path) -> None:
+    first = back_up(node(data), "backup.x", 0)
+    before = (data / "member" / "db").read_bytes()
     (data / "member" / "db").write_bytes(b"other")
-    with pytest.raises(StepFailedError, match="not equal"):
-        back_up(node(data), "backup.x", 0)
+    second = back_up(node(data), "backup.x", 0)
+    assert second[0].path == f"{first[0].path}.2"
+    assert Path(first[0].path, "member", "db").read_bytes() == before
+    assert Path(second[0].path, "member", "db").read_bytes() == b"other"
+    assert back_up(node(data), "backup.x", 0) == second
 
 
 def test_the_half_of_a_copy_that_a_killed_run_left_is_made_anew(data: Path) -> None:

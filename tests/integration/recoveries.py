@@ -15,6 +15,8 @@ from patroni_etcd_reconfig.core.recovery.codec import read_evidence_document
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, NodeEvidence
 from patroni_etcd_reconfig.core.recovery.model import Fence, RecoveryPlan, Survivor, Way
 from patroni_etcd_reconfig.core.recovery.plan_codec import plan_document, with_id
+from patroni_etcd_reconfig.core.recovery.steps import steps_of
+from patroni_etcd_reconfig.engine.failpoint import VARIABLE
 from patroni_etcd_reconfig.errors import EtcdError
 from patroni_etcd_reconfig.lab.up import run_service
 from tests.integration.tool import Outcome, Tool
@@ -69,6 +71,7 @@ class Scene:
             Way.FORCE,
             "/service",
             self.cluster_id,
+            voters=1 + len(fences),
             survivor=survivor_of(seen, self.ids[name]),
             fence=tuple(fences),
             rebuild=tuple(fence.seat for fence in fences if not fence.lost),
@@ -87,6 +90,23 @@ class Scene:
         return self.tool.run(
             "recover", "apply", path, "--confirm", plan.id, "-f", "json", *words, seconds=seconds
         )
+
+    def apply_killed_at_every_step(self, plan: RecoveryPlan) -> tuple[Outcome, str]:
+        """Apply it again and again, killed in each step before and after it acted; return the last run.
+
+        And what all of them said.
+        """
+        words = ("recover", "apply", str(self.write(plan)), "--confirm", plan.id, "-f", "json")
+        said = ""
+        for kind in dict.fromkeys(type(step).__name__ for step in steps_of(plan)):
+            for moment in ("intended", "acted"):
+                outcome = self.tool.run(*words, env={VARIABLE: f"{moment}:{kind}"}, seconds=120)
+                said += outcome.err
+                assert outcome.code == -signal.SIGKILL, (
+                    f"{moment}:{kind}: {outcome.code} {outcome.out} {outcome.err}"
+                )
+        outcome = self.tool.run(*words)
+        return outcome, said + outcome.err
 
     def seat(self, i: int) -> Seat:
         """Return a member's seat."""

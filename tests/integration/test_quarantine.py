@@ -16,8 +16,12 @@ import yaml
 from patroni_etcd_reconfig.adapters.etcd_client import Connector
 from patroni_etcd_reconfig.adapters.inventory import NodeConfig
 from patroni_etcd_reconfig.adapters.process import process_start
-from patroni_etcd_reconfig.adapters.quarantine import LocalQuarantine
+from patroni_etcd_reconfig.adapters.quarantine import LocalQuarantine, free_ports
+from patroni_etcd_reconfig.clock import SystemClock
 from patroni_etcd_reconfig.core.model import MemberStatus
+from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Survivor, Way
+from patroni_etcd_reconfig.engine.recovery.isolation import NO_SPACE, Isolation
+from patroni_etcd_reconfig.errors import EtcdError
 from tests.integration.recoveries import wait
 
 pytestmark = pytest.mark.etcd
@@ -79,7 +83,7 @@ def test_it_has_the_nodes_settings_but_its_own_addresses(tmp_path: Path, etcd_di
         quarantine.start(force=False)
         status = leading(quarantine)
         assert quarantine.url.startswith("http://127.0.0.1:")
-        assert status.db_size_quota in (None, 123456789)
+        assert status.db_size_quota in (None, -1)  # not the service's
         client = Connector()(quarantine.url, 2.0)
         (member,) = client.member_list().members
         wait(lambda: client.member_list().members[0].client_urls == (UNREACHABLE,), "the member to publish")
@@ -150,3 +154,58 @@ def test_an_etcd_that_ends_leaves_its_last_words(tmp_path: Path, etcd_dir: Path)
             time.sleep(0.05)
         assert not quarantine.running
         assert quarantine.last_words()
+
+
+def test_a_full_database_is_repaired_without_its_quota(tmp_path: Path, etcd_dir: Path) -> None:
+    with quarantined(tmp_path, etcd_dir) as quarantine:
+        _fill(quarantine)
+        quarantine.start(force=False)
+        status = leading(quarantine)
+        noted: list[object] = []
+        client = Connector()(quarantine.url, 2.0)
+        with pytest.raises(EtcdError, match="space"):
+            client.put("/service/demo/leader", "pg2")
+        isolated(quarantine, status, noted).make_room()
+        client.put("/service/demo/leader", "pg2")
+        client.put("/service/demo/history", "x" * 100_000)
+        assert client.alarms() == ()
+        assert noted == [{NO_SPACE: True}]
+
+
+def isolated(quarantine: LocalQuarantine, status: MemberStatus, noted: list[object]) -> Isolation:
+    survivor = Survivor("a", status.member_id, 0, 0, 0, 0, False, "test")
+    return Isolation(
+        plan=RecoveryPlan("p1", 0.0, Way.FORCE, "/service", status.cluster_id, survivor=survivor),
+        survivor=survivor,
+        quarantine=quarantine,
+        connect=Connector(),
+        clock=SystemClock(),
+        say=print,
+        copy=str,
+        revision_seen=int,
+        note=noted.append,
+    )
+
+
+def _fill(quarantine: LocalQuarantine) -> None:
+    """Write through a service with a tiny quota until etcd raises NOSPACE."""
+    client, peer = (f"http://127.0.0.1:{port}" for port in free_ports(2))
+    places = {"listen-client-urls": client, "advertise-client-urls": client, "listen-peer-urls": peer}
+    given = {**places, "data-dir": quarantine.config.data_dir, "quota-backend-bytes": "1000000"}
+    given |= {"name": "a", "initial-advertise-peer-urls": "http://127.0.0.1:23790"}
+    given["initial-cluster"] = "a=http://127.0.0.1:23790"
+    log = (quarantine.directory.parent / "service.log").open("wb")
+    with (
+        log,
+        subprocess.Popen(
+            [quarantine.etcd, *(f"--{flag}={value}" for flag, value in given.items())], stdout=log, stderr=log
+        ) as process,
+    ):
+        try:
+            api = Connector()(client, 2.0)
+            wait(lambda: api.status().leader_id, "etcd to lead")
+            with pytest.raises(EtcdError, match="space"):
+                for number in range(200):
+                    api.put(f"/fill/{number}", "x" * 100_000)
+        finally:
+            process.terminate()

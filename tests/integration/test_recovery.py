@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Iterator
@@ -12,11 +13,11 @@ import pytest
 import yaml
 
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Way
-from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
+from patroni_etcd_reconfig.core.recovery.plan_codec import read_plan_document, with_id
 from patroni_etcd_reconfig.engine.failpoint import VARIABLE
 from patroni_etcd_reconfig.engine.recovery.locks import FileLocks
 from tests.integration.recoveries import Scene, scene_of, wait
-from tests.integration.tool import Tool, tool_on
+from tests.integration.tool import Tool, tool_on, wait_for_line
 
 pytestmark = pytest.mark.etcd
 
@@ -103,22 +104,34 @@ def test_killed_at_every_step_it_goes_on_and_gives_the_flag_once(scene: Scene) -
     scene.kill(2, 3)
     scene.await_no_leader(1)
     plan = scene.plan(1, 2, lost=(3,), rebuild=())
-    path = str(scene.write(plan))
-    words = ("recover", "apply", path, "--confirm", plan.id, "-f", "json")
-    places = [f"{place}:1" for place in ("before", "acted", "after")]
-    said = ""
-    for number in range(30):
-        outcome = scene.tool.run(*words, env={VARIABLE: places[number % 3]})
-        said += outcome.err
-        if outcome.code == 0:
-            break
-        assert outcome.code == -9, outcome.err
-    assert outcome.code == 0
+    outcome, said = scene.apply_killed_at_every_step(plan)
+    assert outcome.code == 0, outcome.err
     assert "took effect in the earlier run: it is not given again" in said
     assert flags_given(scene, plan) == 1
     assert scene.tool.client(1).status().leader_id == scene.ids["n1"]
     assert keys(scene, 1) == KEYS
-    assert scene.tool.run(*words).json["operation"]["state"] == "done"
+    assert scene.apply(plan).json["operation"]["state"] == "done"
+
+
+def test_resumed_when_etcd_serves_again_it_touches_nobody_and_never_takes_a_copy_that_is_behind(
+    scene: Scene,
+) -> None:
+    scene.kill(2, 3)
+    scene.await_no_leader(1)
+    plan = scene.plan(1, 2, 3)
+    words = ("recover", "apply", str(scene.write(plan)), "--confirm", plan.id, "-f", "json")
+    assert scene.tool.run(*words, env={VARIABLE: "intended:FenceMembers"}).code == -signal.SIGKILL
+    scene.start(1, 2, 3)
+    wait(lambda: scene.tool.client(1).put("/app/later", "x"), "etcd to serve")
+    outcome = scene.tool.run(*words)
+    assert (outcome.code, outcome.json["error"]["code"]) == (3, "MAJORITY_ALIVE")
+    assert all(scene.is_active(i) for i in (1, 2, 3))
+    scene.stop(1)
+    wait(lambda: scene.tool.client(2).put("/app/last", "only n2 and n3 have it"), "etcd to serve")
+    scene.stop(2, 3)
+    outcome = scene.tool.run(*words)
+    assert (outcome.code, outcome.json["error"]["code"]) == (7, "SURVIVOR_CHANGED")
+    assert flags_given(scene, plan) == 0
 
 
 def test_interrupted_in_quarantine_it_leaves_no_etcd_and_goes_on(scene: Scene) -> None:
@@ -178,7 +191,7 @@ def test_it_refuses_while_a_majority_is_alive_and_changes_nothing(scene: Scene) 
 
 
 def test_it_refuses_when_a_member_that_was_declared_lost_runs(scene: Scene) -> None:
-    scene.stop(1, 2, 3)
+    scene.stop(3, 2, 1)  # what is stopped last is ahead
     plan = scene.plan(1, 2, lost=(3,))
     scene.start(3)
     wait(lambda: scene.is_active(3), "n3 to run")
@@ -252,12 +265,41 @@ def test_a_dry_run_looks_and_touches_nothing(scene: Scene) -> None:
 
 def test_stopped_members_are_just_started_where_that_is_enough(scene: Scene) -> None:
     scene.stop(1, 2, 3)
-    plan = with_id(replace(scene.plan(1), way=Way.START, survivor=None, start=("n1", "n2")))
-    outcome = scene.apply(plan)
-    assert outcome.code in (0, 5), outcome.err
-    assert [step["name"] for step in outcome.json["steps"]][:2] == ["StartNodes", "AwaitQuorum"]
+    path = scene.tool.layout.root / "planned.json"
+    planned = scene.tool.run("recover", "plan", "-o", str(path), "-f", "json")
+    assert planned.code == 0, planned.out + planned.err
+    plan = read_plan_document(json.loads(path.read_text()))
+    assert (plan.way, plan.start) == (Way.START, ("n1", "n2", "n3"))
+    outcome, _ = scene.apply_killed_at_every_step(plan)
+    assert outcome.code == 0, outcome.err
+    assert {step["name"] for step in outcome.json["steps"]} == {"StartNodes", "AwaitQuorum", "VerifyRecovery"}
     assert scene.tool.ids() == scene.ids
     assert keys(scene, 2) == KEYS
+
+
+def test_a_member_of_another_machine_is_named_and_waited_for(scene: Scene) -> None:
+    scene.stop(1, 2, 3)
+    plan = with_id(replace(scene.plan(1), way=Way.START, survivor=None, start=("n1", "n2", "n3")))
+    scene.tool.forget_node(2)
+    scene.tool.forget_node(3)
+    words = ("recover", "apply", str(scene.write(plan)), "--confirm", plan.id, "-f", "json")
+    with scene.tool.running(*words) as process:
+        wait_for_line(process, "n2, n3: not a node that this machine controls: start etcd there")
+        scene.start(2, 3)
+        out, err = process.communicate(timeout=90)
+    assert [step["state"] for step in json.loads(out)["steps"]][:2] == ["done", "done"], err
+    assert scene.tool.client(1).status().leader_id
+
+
+def test_old_members_are_not_started_beside_a_new_cluster(scene: Scene) -> None:
+    scene.stop(1, 2, 3)
+    start = with_id(replace(scene.plan(1), way=Way.START, survivor=None, start=("n1", "n2")))
+    assert scene.apply(scene.plan(3, lost=(1, 2), choices=("--survivor n3",))).code == 0
+    outcome = scene.apply(start)
+    # Whether n3 answers in time or not: its data tells it, too.
+    assert (outcome.code, outcome.json["error"]["code"]) in ((7, "START_OUTDATED"), (3, "START_UNFIT"))
+    assert not scene.is_active(1)
+    assert not scene.is_active(2)
 
 
 def test_verify_says_what_a_recovery_has_not_reached(scene: Scene) -> None:

@@ -112,14 +112,8 @@ def test_killed_at_every_step_a_restore_goes_on(scene: Scene) -> None:
     scene.kill(1, 2, 3)
     plan = replace(planned(scene), rebuild=())
     plan = with_id(plan)
-    words = ("recover", "apply", str(scene.write(plan)), "--confirm", plan.id, "-f", "json")
-    places = [f"{place}:1" for place in ("before", "acted", "after")]
-    for number in range(30):
-        outcome = scene.tool.run(*words, env={VARIABLE: places[number % 3]})
-        if outcome.code == 0:
-            break
-        assert outcome.code == -9, outcome.err
-    assert outcome.code == 0
+    outcome, _ = scene.apply_killed_at_every_step(plan)
+    assert outcome.code == 0, outcome.err
     assert len(scene.tool.client(1).range("/app/", prefix=True).kvs) == KEYS
     assert scene.tool.client(1).status().cluster_id == plan.cluster_id
 

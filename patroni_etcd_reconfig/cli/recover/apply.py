@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -11,6 +12,8 @@ import click
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option
 from patroni_etcd_reconfig.cli.progress import reporter
+from patroni_etcd_reconfig.cli.recover.leads import decided_so_far, named_now
+from patroni_etcd_reconfig.cli.recover.plan import leads_option
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.cli.recover.recoveryview import plan_text, show_recovery
 from patroni_etcd_reconfig.cli.recover.wiring import RecoveryWiring
@@ -27,30 +30,46 @@ from patroni_etcd_reconfig.errors import ConfigError
 @click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path))
 @click.option("--confirm", metavar="PLAN_ID", help="The plan's id, for scripts; else it is asked for.")
 @click.option("--dry-run", is_flag=True, help="Look whether the plan still fits; change nothing.")
+@leads_option
 @format_option
 @click.pass_obj
-def command(app: App, plan_file: Path, confirm: str | None, dry_run: bool) -> int:
+def command(
+    app: App, plan_file: Path, confirm: str | None, dry_run: bool, leads: tuple[tuple[str, str], ...]
+) -> int:
     """Carry out the recovery of PLAN, a file that `recover plan` wrote.
 
     Shows what will happen, in order, and asks for the plan's id. After a crash, give the same command again.
+    --lead names a leader where the planned one is gone; the recovery remembers it.
     """
     plan = read_plan(plan_file)
+    named = named_now(app, plan, leads)
+    plan = decided_so_far(app, plan, named)
     click.echo(plan_text(plan), err=True)
     if not steps_of(plan):
         return show_nothing(app, "A majority of etcd serves: nothing to recover.")
     again = app.command_line("recover", "apply", str(plan_file))
-    return carry_out(app, plan, plan_file, again, confirm, dry_run=dry_run)
+    return carry_out(app, plan, plan_file, again, confirm, dry_run=dry_run, leads=named)
 
 
 def carry_out(
-    app: App, plan: RecoveryPlan, plan_file: Path, again: str, confirm: str | None, *, dry_run: bool
+    app: App,
+    plan: RecoveryPlan,
+    plan_file: Path,
+    again: str,
+    confirm: str | None,
+    *,
+    dry_run: bool,
+    leads: Mapping[str, str] | None = None,
 ) -> int:
-    """Have the plan, which was shown, confirmed, and do it; return the exit code. `again` goes on with it."""
+    """Have the plan, which was shown, confirmed, and do it; return the exit code.
+
+    `again` is the command that goes on with it, `leads` what the plan has from the options of this one.
+    """
     began = time.time()
     if not dry_run and _confirmed(plan, confirm):
         began = time.time()  # the reading and typing is not the tool's
     with reporter(describe) as progress:
-        recovery = RecoveryWiring(app, plan, again).recovery(progress, began)
+        recovery = RecoveryWiring(app, plan, again, leads).recovery(progress, began)
         try:
             result = _dry(recovery.check(), began) if dry_run else recovery.run()
         except SituationError as error:

@@ -22,7 +22,8 @@ def plan_text(plan: RecoveryPlan) -> str:
         lines.append(f"  Fenced:   {fence.node} ({fence.member_id:x}): {how}")
     for scope in plan.scopes:
         stale = f"; not true in the DCS: {', '.join(scope.stale)}" if scope.stale else ""
-        lines.append(f"  Patroni:  {scope.scope}: {scope.should_lead or scope.leader_in_dcs} leads{stale}")
+        lead = f"{scope.should_lead or scope.leader_in_dcs} leads{', as chosen' if scope.chosen else ''}"
+        lines.append(f"  Patroni:  {scope.scope}: {lead}{stale}")
     lines += [f"  Lost:     {loss}" for loss in plan.losses]
     lines += [f"  {number:>2}. {describe(step)}" for number, step in enumerate(steps_of(plan), 1)]
     return "\n".join(printable(line) for line in lines)

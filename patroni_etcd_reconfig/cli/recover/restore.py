@@ -15,6 +15,7 @@ from patroni_etcd_reconfig.cli.output import format_option
 from patroni_etcd_reconfig.cli.recover.apply import carry_out
 from patroni_etcd_reconfig.cli.recover.collect import collector
 from patroni_etcd_reconfig.cli.recover.files import read_evidence, write_json
+from patroni_etcd_reconfig.cli.recover.leads import decided_so_far, named_now
 from patroni_etcd_reconfig.cli.recover.plan import Made, further, leads_option, show_plan
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.cli.recover.planpage import plan_page
@@ -89,8 +90,7 @@ def command(
     asked = _Asked(file.absolute(), files, node, frozenset(lost), leads, raw_database)
     known = _begun(app, asked) if confirm is None else _confirmed(app, asked, confirm)
     if known and not output:
-        click.echo(plan_text(known), err=True)
-        return carry_out(app, known, _kept(app, known.id), _again(app, known), confirm, dry_run=dry_run)
+        return _go_on(app, known, leads, confirm, dry_run=dry_run)
     made = _made(app, asked)
     if made.exit_code is ExitCode.DONE and not dry_run:
         _keep(app, made)
@@ -98,6 +98,15 @@ def command(
         return _only_plan(app, made, output)
     click.echo(plan_page(made.plan, made.findings, made.evidence), err=True)
     return carry_out(app, made.plan, _kept(app, made.plan.id), _again(app, made.plan), None, dry_run=dry_run)
+
+
+def _go_on(
+    app: App, plan: RecoveryPlan, leads: tuple[tuple[str, str], ...], confirm: str | None, *, dry_run: bool
+) -> int:
+    named = named_now(app, plan, leads)
+    plan = decided_so_far(app, plan, named)
+    click.echo(plan_text(plan), err=True)
+    return carry_out(app, plan, _kept(app, plan.id), _again(app, plan), confirm, dry_run=dry_run, leads=named)
 
 
 def _confirmed(app: App, asked: _Asked, plan_id: str) -> RecoveryPlan:

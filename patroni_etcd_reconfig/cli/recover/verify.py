@@ -8,6 +8,7 @@ import click
 
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option, show_data, show_findings
+from patroni_etcd_reconfig.cli.recover.leads import decided_so_far
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.cli.recover.verification import look
 from patroni_etcd_reconfig.cli.recover.wiring import RecoveryWiring
@@ -22,7 +23,7 @@ from patroni_etcd_reconfig.errors import ExitCode
 @click.pass_obj
 def command(app: App, plan_file: Path) -> int:
     """Check that the recovery of PLAN reached its goal; change nothing. Exit code 5 when it did not."""
-    plan = read_plan(plan_file)
+    plan = decided_so_far(app, read_plan(plan_file))
     findings = look(app, RecoveryWiring(app, plan, app.command_line("recover", "apply", str(plan_file))))
     good = not blockers(findings)
     _show(app, plan, findings, good)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib import import_module
@@ -14,7 +14,7 @@ from pathlib import Path
 from patroni_etcd_reconfig.adapters.commands import run
 from patroni_etcd_reconfig.adapters.data_copy import back_up
 from patroni_etcd_reconfig.adapters.inventory import NodeConfig
-from patroni_etcd_reconfig.adapters.node_local import make_nodes
+from patroni_etcd_reconfig.adapters.node_local import controllable, make_nodes
 from patroni_etcd_reconfig.adapters.process import accepts
 from patroni_etcd_reconfig.adapters.quarantine import LocalQuarantine
 from patroni_etcd_reconfig.adapters.restore_tool import RestoreTool, find_tool
@@ -27,13 +27,14 @@ from patroni_etcd_reconfig.clock import SystemClock
 from patroni_etcd_reconfig.core.model import KeyValue, PatroniCluster
 from patroni_etcd_reconfig.core.recovery.addresses import addresses_in_keys, combined
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, PostgresEvidence
-from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
+from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Way
 from patroni_etcd_reconfig.core.recovery.steps import RecoveryStep
 from patroni_etcd_reconfig.engine.recovery.actions import RecoveryActions
 from patroni_etcd_reconfig.engine.recovery.fencing import Fencing
-from patroni_etcd_reconfig.engine.recovery.isolation import Isolation
+from patroni_etcd_reconfig.engine.recovery.isolation import READY, Isolation
 from patroni_etcd_reconfig.engine.recovery.journal import RecoveryJournal, operation_id_of
 from patroni_etcd_reconfig.engine.recovery.loop import Facts, RecoveryReporter
+from patroni_etcd_reconfig.engine.recovery.opening import READY as OPENED
 from patroni_etcd_reconfig.engine.recovery.opening import Opening
 from patroni_etcd_reconfig.engine.recovery.operation import Recovery
 from patroni_etcd_reconfig.engine.recovery.repairing import Repairing
@@ -50,14 +51,18 @@ LOOK = 1.0  # seconds for one look at the leases of all Patroni clusters
 class RecoveryWiring:
     """The parts that look and act for one plan."""
 
-    def __init__(self, app: App, plan: RecoveryPlan, again: str) -> None:
-        """`again` is the command line that goes on after a crash."""
+    def __init__(
+        self, app: App, plan: RecoveryPlan, again: str, leads: Mapping[str, str] | None = None
+    ) -> None:
+        """`again` is the command line that goes on after a crash; `leads` are the leaders named with it."""
+        self.leads = leads or {}
         # The hosts of the Patroni file may all be gone: the survivor's own address counts, too.
         urls = tuple(node.client_url for node in app.inventory.nodes.values() if node.client_url)
         self.app = replace(app, seeds=urls)
         self.plan = plan
         self.clock = SystemClock()
-        self.nodes = make_nodes(app.inventory)
+        # Members that are only to be started can be on other machines.
+        self.nodes = (controllable if plan.way is Way.START else make_nodes)(app.inventory)
         self.collector = collector(app)
         self.again = again
         if plan.scopes:  # it takes 0.15 s to load, and PostgreSQL is asked while nobody can write
@@ -78,6 +83,7 @@ class RecoveryWiring:
             end_quarantine=self._end_quarantine,
             again=self.again,
             began_at=began_at,
+            leads=self.leads,
         )
 
     def collect(self) -> Evidence:
@@ -131,6 +137,7 @@ class RecoveryWiring:
             say=reporter.say,
             prove_stopped=fencing.prove_stopped,
             end_quarantine=self._end_quarantine,
+            ready=max(self.app.policy.step_timeout, OPENED),
             look_at_patroni=self._clusters,
             look_at_postgres=self._postgres_of,
         )
@@ -174,12 +181,16 @@ class RecoveryWiring:
             say=reporter.say,
             copy=lambda: ", ".join(facts.get("copies", ())) or survivor.snapshot,
             revision_seen=lambda: int(facts.get("revision_seen", 0)),
+            note=journal.note,
+            ready=max(self.app.policy.step_timeout, READY),
         )
 
     def _repairing(
         self, isolation: Isolation, journal: RecoveryJournal, reporter: RecoveryReporter
     ) -> Repairing:
-        return Repairing(self.plan, isolation.client, self.postgres, journal.note, reporter.say)
+        return Repairing(
+            self.plan, isolation.client, self.postgres, journal.note, reporter.say, again=self.again
+        )
 
     def _copy_data(self, name: str, label: str) -> Facts:
         copies = back_up(self._config(name), label, self.app.policy.min_free_bytes)

@@ -129,7 +129,7 @@ def _outdated(scope: ScopeFacts) -> Iterator[Finding]:
             "PG_PLAN_OUTDATED",
             scope.plan.scope,
             f"the plan gives the lead to {scope.plan.should_lead}, and now that is {describe(scope.lead)}",
-            "collect again and make a new plan, or name the leader: " + lead_option(scope.plan.scope, "NAME"),
+            "bring that node back, or name the leader: " + lead_option(scope.plan.scope, "NAME"),
         )
 
 

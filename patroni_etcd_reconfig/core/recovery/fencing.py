@@ -1,8 +1,8 @@
 """Who else could bring the old cluster back, and what proves that they will not.
 
 Two old members that start while the survivor is away are a majority of the same cluster: both sides then
-take writes. So each of them must be held stopped by us, or declared lost by name; what the operator declares
-is checked against what was seen.
+take writes. So each of them must be stopped by us, and proven so, or declared lost by name; what the operator
+declares is checked against what was seen.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def fence_of(
     name = node.name if node else member.name or format_id(member.id)
     urls = (node.peer_urls if node else ()) or member.peer_urls
     client_urls = (node.client_urls if node else ()) or member.client_urls
-    # One within reach that is empty is held stopped like any other, whatever was declared.
+    # One within reach that is empty is stopped like any other, whatever was declared.
     gone = is_beyond(node, hub) and (name in lost or is_empty(node))
     return Fence(name, member.id, Seat(name, urls, client_urls), gone)
 

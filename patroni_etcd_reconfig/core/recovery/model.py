@@ -92,6 +92,7 @@ class RecoveryPlan:
     way: Way
     namespace: str
     cluster_id: int
+    voters: int = 0  # of the latest member list that was found: learners and removed members are none
     survivor: Survivor | None = None
     start: tuple[str, ...] = ()  # nodes to start (Way.START)
     fence: tuple[Fence, ...] = ()

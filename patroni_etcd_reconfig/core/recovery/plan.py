@@ -143,6 +143,7 @@ def _plan(survey: _Survey, way: Way) -> RecoveryPlan:
             way=way,
             namespace=survey.evidence.namespace,
             cluster_id=survey.family[0].cluster_id if survey.family else 0,
+            voters=len(voters_of(survey.members)),
             minimum_term=max((one.term for one in survey.family), default=0),
             choices=tuple(_choices(survey)),
         )

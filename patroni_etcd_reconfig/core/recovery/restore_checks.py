@@ -24,7 +24,7 @@ def check_restore(plan: RecoveryPlan, seen: Evidence, reserve: int) -> Iterator[
     yield from check_room(node, plan.survivor.snapshot_size if plan.survivor else 0, reserve)
     for fence in plan.fence:
         node = seen.node(fence.node)
-        if fence.lost and node is not None and (node.live is not None or node.service_active):
+        if fence.lost and runs(node):
             yield blocker("LOST_ANSWERS", fence.node, "it was declared lost, but its etcd runs", again)
         elif not fence.lost and (node is None or not node.reachable):
             detail = (node.problem if node else "") or "nobody could look at it"
@@ -36,6 +36,11 @@ def check_restore(plan: RecoveryPlan, seen: Evidence, reserve: int) -> Iterator[
 
 def _name(plan: RecoveryPlan) -> str:
     return plan.survivor.node if plan.survivor else ""
+
+
+def runs(node: NodeEvidence | None) -> bool:
+    """True for a member that surely runs, be it that it tells nothing without a login."""
+    return node is not None and bool(node.live or node.answers or node.service_active)
 
 
 def serving(evidence: Evidence) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Is the situation still the one that a recovery plan was made for? Asked before its first step.
+"""Is the situation still the one that a recovery plan was made for? Asked in each run until data is forced.
 
 What stands in the way here can't be accepted: each of these findings means that data would be lost which
 the plan does not speak of, or that two halves of one cluster would take writes.
@@ -10,24 +10,27 @@ from collections.abc import Iterator
 
 from patroni_etcd_reconfig.core.findings import Finding, blocker
 from patroni_etcd_reconfig.core.model import format_id
+from patroni_etcd_reconfig.core.quorum import quorum
 from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts, Evidence, NodeEvidence
+from patroni_etcd_reconfig.core.recovery.holders import holders_in
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Survivor, Way
-from patroni_etcd_reconfig.core.recovery.restore_checks import check_restore
+from patroni_etcd_reconfig.core.recovery.restore_checks import check_restore, runs
+from patroni_etcd_reconfig.core.recovery.start_checks import PLAN_AGAIN, check_starting
 
 # These say that the plan is of another situation (exit code 7), the others that something is in the way (3).
-MISMATCHES = frozenset({"SURVIVOR_CHANGED", "SURVIVOR_RUNS_NOW", "PLAN_OTHER_CLUSTER"})
-PLAN_AGAIN = "collect and plan again: patronictl-etcd recover collect; patronictl-etcd recover plan"
+MISMATCHES = frozenset({"SURVIVOR_CHANGED", "SURVIVOR_RUNS_NOW", "PLAN_OTHER_CLUSTER", "START_OUTDATED"})
 
 
 def check_situation(
-    plan: RecoveryPlan, seen: Evidence, reserve: int, program: str = ""
+    plan: RecoveryPlan, seen: Evidence, reserve: int, program: str = "", *, copied: bool = False
 ) -> tuple[Finding, ...]:
     """Return what stands in the way; `reserve` in bytes stays free on the survivor's disk.
 
-    `program` is the version of the etcd that the quarantine runs; "" = not known.
+    `program` is the version of the etcd that the quarantine runs; "" = not known. `copied`: an earlier run
+    has made the copy of the survivor's data, which has its room then.
     """
     if plan.way is Way.START:
-        return tuple(_check_starting(plan, seen))
+        return tuple(check_starting(plan, seen))
     if plan.way is Way.RESTORE:
         return tuple(check_restore(plan, seen, reserve))
     survivor = plan.survivor
@@ -36,8 +39,10 @@ def check_situation(
     return (
         *check_majority(plan, seen),
         *check_lost(plan, seen),
-        *_check_survivor(plan, survivor, seen.node(survivor.node), reserve, program),
+        *_check_survivor(plan, survivor, seen.node(survivor.node), program),
+        *(() if copied else _check_room(seen.node(survivor.node), reserve)),
         *_check_others(plan, seen),
+        *_check_positions(plan, survivor, seen),
     )
 
 
@@ -45,7 +50,7 @@ def check_majority(plan: RecoveryPlan, seen: Evidence) -> Iterator[Finding]:
     """A majority that is alive would be killed by a forced new cluster, and its writes with it."""
     names = _answering_voters(plan, seen)
     chosen = any(choice.startswith("--survivor ") for choice in plan.choices)
-    if len(names) > (len(plan.fence) + 1) // 2 and not chosen:
+    if len(names) >= quorum(plan.voters) and not chosen:
         yield blocker(
             "MAJORITY_ALIVE",
             ", ".join(names),
@@ -82,7 +87,7 @@ def check_lost(plan: RecoveryPlan, seen: Evidence) -> Iterator[Finding]:
     """A member that was declared lost and is there could go on with the old data beside the survivor."""
     for fence in plan.fence:
         node = seen.node(fence.node)
-        if fence.lost and node is not None and (node.live is not None or node.service_active):
+        if fence.lost and runs(node):
             yield blocker(
                 "LOST_ANSWERS",
                 fence.node,
@@ -92,7 +97,7 @@ def check_lost(plan: RecoveryPlan, seen: Evidence) -> Iterator[Finding]:
 
 
 def _check_survivor(
-    plan: RecoveryPlan, survivor: Survivor, node: NodeEvidence | None, reserve: int, program: str
+    plan: RecoveryPlan, survivor: Survivor, node: NodeEvidence | None, program: str
 ) -> Iterator[Finding]:
     if node is None or not node.reachable:
         why = node.problem if node else "the inventory does not name it"
@@ -109,11 +114,15 @@ def _check_survivor(
         return
     yield from _check_identity(plan, survivor, data)
     yield from _check_position(survivor, node, data)
-    if node.data_free_bytes is not None and node.data_free_bytes < data.size + reserve:
+
+
+def _check_room(node: NodeEvidence | None, reserve: int) -> Iterator[Finding]:
+    free = node.data_free_bytes if node else None
+    if node and node.data and free is not None and free < node.data.size + reserve:
         yield blocker(
             "DISK_SPACE",
-            survivor.node,
-            f"{node.data_free_bytes} bytes are free, its copy needs {data.size}, and {reserve} stay free",
+            node.name,
+            f"{free} bytes are free, its copy needs {node.data.size}, and {reserve} stay free",
             "make room there: without a copy nothing is changed",
         )
 
@@ -190,16 +199,14 @@ def _check_others(plan: RecoveryPlan, seen: Evidence) -> Iterator[Finding]:
             )
 
 
-def _check_starting(plan: RecoveryPlan, seen: Evidence) -> Iterator[Finding]:
-    for name in plan.start:
-        node = seen.node(name)
-        if node is None or not node.reachable:
-            why = (node.problem if node else "the inventory does not name it") or "nobody could look at it"
-            yield blocker(
-                "NODE_CONTROL", name, why, f"start it by hand, or correct the inventory. {PLAN_AGAIN}"
-            )
-        elif node.data is not None and node.data.cluster_id != plan.cluster_id:
-            detail = (
-                f"its data is of cluster {format_id(node.data.cluster_id)}, not {format_id(plan.cluster_id)}"
-            )
-            yield blocker("PLAN_OTHER_CLUSTER", name, detail, f"correct the inventory. {PLAN_AGAIN}")
+def _check_positions(plan: RecoveryPlan, survivor: Survivor, seen: Evidence) -> Iterator[Finding]:
+    """Others can have gone on since the plan was made: writes that were acknowledged would be only there."""
+    if f"--survivor {survivor.node}" in plan.choices:
+        return
+    holders = {one.name: one for one in holders_in(seen) if one.cluster_id == plan.cluster_id}
+    own = holders.get(survivor.node)
+    for fence in plan.fence:
+        other = holders.get(fence.node)
+        if own and other and not fence.lost and other.is_ahead_of(own):
+            detail = f"{other.describe()} is ahead of the survivor, {own.describe()}: it went on meanwhile"
+            yield blocker("SURVIVOR_CHANGED", fence.node, detail, PLAN_AGAIN)

@@ -29,7 +29,7 @@ from patroni_etcd_reconfig.core.recovery.steps import (
 )
 from patroni_etcd_reconfig.engine.recovery.dropping import drop_volatile
 from patroni_etcd_reconfig.engine.recovery.fencing import Fencing
-from patroni_etcd_reconfig.engine.recovery.isolation import Isolation
+from patroni_etcd_reconfig.engine.recovery.isolation import NO_SPACE, Isolation, no_space_words
 from patroni_etcd_reconfig.engine.recovery.journal import FLAG_INTENDED, RecoveryJournal
 from patroni_etcd_reconfig.engine.recovery.loop import Facts
 from patroni_etcd_reconfig.engine.recovery.opening import Opening
@@ -74,9 +74,14 @@ class RecoveryActions:
         step: ForceNewCluster | RestoreSnapshot | DropVolatileKeys | RaiseTerm | RepairKeys,
         isolation: Isolation,
     ) -> Facts:
+        if isinstance(step, RepairKeys) and self._is_open():
+            return {}
+        self.fencing.keep_down(self._survivor)
         if isinstance(step, ForceNewCluster):
             self.fencing.prove_stopped()
-            return isolation.force(given_before=self.journal.record.forced, mark=self._mark)
+            facts = isolation.force(given_before=self.journal.record.forced, mark=self._mark)
+            isolation.make_room()
+            return facts
         if isinstance(step, RestoreSnapshot):
             self.fencing.prove_stopped()
             self._mark()
@@ -84,6 +89,7 @@ class RecoveryActions:
         if isinstance(step, RaiseTerm):
             return isolation.raise_term(step.minimum)
         isolation.ensure()
+        isolation.make_room()
         if isinstance(step, DropVolatileKeys):
             return drop_volatile(isolation.client(), self.plan.namespace, self.journal.note)
         return self.repair()
@@ -92,16 +98,27 @@ class RecoveryActions:
         self, step: OpenToPatroni | AwaitQuorum | AwaitLeaders | RebuildMembers | VerifyRecovery
     ) -> Facts:
         if isinstance(step, OpenToPatroni):
-            return self.opening.open(step.node)
+            return self._open_to_patroni(step.node)
         if isinstance(step, AwaitQuorum):
             return self.opening.await_quorum()
         if isinstance(step, AwaitLeaders):
             return self.opening.await_leaders(step.scopes, self.journal.record.started_at)
         if isinstance(step, RebuildMembers):
+            self.fencing.prove_stopped(self.opening.peer_urls)
             return self.rebuild(step.seats)
         if isinstance(step, VerifyRecovery):
             return self.verify()
         return assert_never(step)
+
+    def _is_open(self) -> bool:
+        """An earlier run has let Patroni on already: its keys are no longer ours."""
+        return self.journal.record.opening and self.fencing.is_active(self._survivor.node)
+
+    def _open_to_patroni(self, name: str) -> Facts:
+        facts = self.opening.open(name)
+        if self.journal.record.facts.get(NO_SPACE):
+            self.fencing.say(f"{name}: {no_space_words()}")
+        return facts
 
     def _mark(self) -> None:
         """From here on only this plan leads on, and a later run must find out what took effect."""

@@ -80,16 +80,38 @@ class Fencing:
         return {"fenced": {name: list(paths) for name, paths in aside.items()}}
 
     def start(self, names: Iterable[str]) -> Facts:
-        """Start those that do not run, all at the same time."""
-        self._on_all({name: partial(self._start, self.nodes[name]) for name in names})
-        return {"started": list(names)}
+        """Start those of this machine that do not run, all at the same time, and name the others."""
+        here = [name for name in names if name in self.nodes]
+        elsewhere = ", ".join(name for name in names if name not in self.nodes)
+        self._on_all({name: partial(self._start, self.nodes[name]) for name in here})
+        if elsewhere:
+            self.say(
+                f"{elsewhere}: not a node that this machine controls: start etcd there, if it does not run"
+            )
+        return {"started": here}
 
-    def prove_stopped(self) -> None:
-        """Raise RecoveryBlockedError unless every other member is down as far as can be told (law 8)."""
+    def keep_down(self, survivor: Survivor) -> None:
+        """Stop the survivor's service, which a boot or somebody may have started: its data is ours now."""
+        node = self.nodes[survivor.node]
+        if self.is_active(survivor.node):
+            self.say(f"the service of {survivor.node} runs again, outside of the quarantine: stopping it")
+            node.stop()
+            self._await_closed([survivor.node])
+
+    def is_active(self, name: str) -> bool:
+        """Tell whether a node's service runs."""
+        return bool(self.nodes[name].look().service_active)
+
+    def prove_stopped(self, back: Callable[[], frozenset[str]] = frozenset) -> None:
+        """Raise RecoveryBlockedError unless every other member is down as far as can be told (law 8).
+
+        `back` returns the peer URLs of those that are members of the new cluster already.
+        """
         survivor = self.plan.survivor.node if self.plan.survivor else ""
-        others = [
-            fence for fence in self.plan.fence if fence.node != survivor
-        ]  # a restore fences its own, too
+        # A restore fences its own node, too.
+        others = [fence for fence in self.plan.fence if fence.node != survivor]
+        members = back()
+        others = [fence for fence in others if not members & set(fence.seat.peer_urls)]
         here = [fence.node for fence in others if not fence.lost]
         self._on_all({name: partial(self._must_be_down, name) for name in here})
         urls = {url: fence.node for fence in others for url in self._urls(fence)}
@@ -112,13 +134,13 @@ class Fencing:
                 hint="correct data_dir in the inventory; then give the same command again",
             )
         node.stop()
-        aside = node.set_data_aside(f"{format_id(fence.member_id)}.{self.operation_id}")
-        # An empty data dir and `new` would make a new cluster with the same ids, if the survivor is away.
+        # First: an empty data dir and `new` would make a new cluster with the same ids, if the survivor is
+        # away, and after a power cut nobody asks us before etcd is started.
         node.write_config({"initial-cluster-state": "existing"}, self.operation_id)
-        return aside
+        return node.set_data_aside(f"{format_id(fence.member_id)}.{self.operation_id}")
 
     def _start(self, node: NodeControl) -> None:
-        if not node.look().service_active:
+        if not node.look().service_active and not self._answering(node.client_urls):
             node.start()
 
     def _must_be_down(self, name: str) -> None:

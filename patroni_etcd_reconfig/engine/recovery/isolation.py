@@ -22,6 +22,7 @@ READY = 30.0  # seconds for a start in quarantine: a large log has to be read
 # Each plain start raises the term of a lone member by one, and takes about 0.06 s.
 MAX_STARTS = 2000
 TELL_EVERY = 200  # starts
+NO_SPACE = "no_space"  # the survivor had the alarm NOSPACE
 AGAIN = "see etcd's log; then give the same command again"
 
 
@@ -64,6 +65,8 @@ class Isolation:
     say: Callable[[str], None]
     copy: Callable[[], str]
     revision_seen: Callable[[], int]
+    note: Callable[[Facts], None]  # into the journal, durable
+    ready: float = READY
 
     def force(self, *, given_before: bool, mark: Callable[[], None]) -> Facts:
         """Make the survivor the only member; `mark` is called right before the flag is given.
@@ -116,6 +119,18 @@ class Isolation:
         """Return a client of the survivor in quarantine."""
         return self.connect(self.quarantine.url, CALL)
 
+    def make_room(self) -> None:
+        """Take the alarm NOSPACE away, with which etcd refuses to write; in quarantine it has no quota.
+
+        What filled it is still there, so that its service raises the alarm again, at the first write.
+        """
+        client = self.client()
+        for alarm in client.alarms():
+            if alarm.kind == "NOSPACE":
+                self.note({NO_SPACE: True})
+                self.say(f"{self.survivor.node} has the alarm NOSPACE: in quarantine it has no quota")
+                client.disarm(alarm)
+
     def _leads_already(self) -> bool:
         self.quarantine.start(force=False)
         deadline = self.clock.monotonic() + PROBE
@@ -145,9 +160,11 @@ class Isolation:
         return status
 
     def _await_leading(self) -> MemberStatus:
-        what = f"{self.survivor.node} to lead alone in quarantine"
+        what, seconds = f"{self.survivor.node} to lead alone in quarantine", self.ready
         try:
-            return wait_until(self._alive_and_leading, what=what, seconds=READY, clock=self.clock, pause=0.01)
+            return wait_until(
+                self._alive_and_leading, what=what, seconds=seconds, clock=self.clock, pause=0.01
+            )
         except StepFailedError as error:
             error.hint = error.hint or f"etcd's last words: {self.quarantine.last_words()}"
             raise
@@ -193,6 +210,15 @@ class Isolation:
                 code="CORRUPT",
             )
         return kinds
+
+
+def no_space_words() -> str:
+    """Return what the service of a survivor with NOSPACE needs before Patroni can write."""
+    return (
+        "its database is as large as its quota allows, and Patroni can't write until there is room: raise "
+        "quota-backend-bytes and restart it; or: etcdctl compact REVISION; etcdctl defrag; "
+        "etcdctl alarm disarm"
+    )
 
 
 class RecoveryBlockedError(ReconfigError):

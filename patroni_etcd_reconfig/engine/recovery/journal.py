@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from patroni_etcd_reconfig.core.recovery.steps import (
+    OpenToPatroni,
     RecoveryStep,
     changes_something,
     decode_step,
@@ -27,6 +28,7 @@ from patroni_etcd_reconfig.ports import Clock
 FORMAT = 1
 # --force-new-cluster was about to be given, or restored data to be put in place.
 FLAG_INTENDED = "flag_intended"
+LEADS = "leads"  # whom the operator named as leaders after the plan was made, by scope
 _MOVE = "move it out of the state directory, and apply the plan again"
 
 
@@ -53,6 +55,16 @@ class RecoveryRecord:
     def forced(self) -> bool:
         """Tell whether a new cluster may have been made: from there on only this plan leads on."""
         return bool(self.facts.get(FLAG_INTENDED))
+
+    @property
+    def opening(self) -> bool:
+        """Tell whether Patroni may have been let on."""
+        return any(isinstance(step, OpenToPatroni) for step in self.begun)
+
+    @property
+    def leads(self) -> dict[str, str]:
+        """Return the leaders that the operator named after the plan was made, by scope."""
+        return dict(self.facts.get(LEADS, {}))
 
 
 class RecoveryJournal:
@@ -95,6 +107,17 @@ def operation_id_of(plan_id: str) -> str:
 def journal_path(state_dir: Path, plan_id: str) -> Path:
     """Return where the journal of a plan's recovery lies."""
     return state_dir / "recoveries" / f"{plan_id}.jsonl"
+
+
+def known_recovery(state_dir: Path, plan_id: str) -> RecoveryRecord | None:
+    """Return what is known of a plan's recovery, which may be at work now; None when it was not begun."""
+    path = journal_path(state_dir, plan_id)
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise JournalError(f"{path}: {error.strerror or error}", hint="correct its rights") from error
+    lines = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace").splitlines()
+    return read(lines, str(path)) if lines else None
 
 
 def open_journal(

@@ -1,4 +1,4 @@
-"""The loop of a recovery: each step that is not done yet, with intent before and outcome after."""
+"""The loop of a recovery: each step that is left to do, with intent before and outcome after."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from patroni_etcd_reconfig.core.recovery.resuming import steps_left
 from patroni_etcd_reconfig.core.recovery.steps import RecoveryStep
 from patroni_etcd_reconfig.engine.failpoint import failpoint
 from patroni_etcd_reconfig.engine.recovery.journal import RecoveryJournal
@@ -38,8 +39,9 @@ class RecoveryLoop:
     act: Callable[[RecoveryStep], Facts]
 
     def run(self, steps: tuple[RecoveryStep, ...]) -> None:
-        """Do what is not done yet; raises ReconfigError where it stops."""
-        left = tuple(step for step in steps if step not in self.journal.record.done)
+        """Do what is left to do; raises ReconfigError where it stops."""
+        record = self.journal.record
+        left = steps_left(steps, record.done, forced=record.forced)
         for number, step in enumerate(left, 1):
             kind = type(step).__name__
             failpoint("before", kind, number)

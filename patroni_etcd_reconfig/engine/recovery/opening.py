@@ -18,6 +18,7 @@ from patroni_etcd_reconfig.errors import EtcdError, StepFailedError
 from patroni_etcd_reconfig.ports import Clock, EtcdApi, EtcdConnector, NodeControl
 
 READY = 60.0  # seconds for the service's start: a large log has to be read
+ELSEWHERE = 600.0  # seconds for people to start members on other machines
 CALL = 1.0
 EXITS_CHECK = 0.5  # seconds between two looks at whether the service still runs
 FLAG = "force-new-cluster"
@@ -36,6 +37,7 @@ class Opening:
     end_quarantine: Callable[[], None]
     look_at_patroni: Callable[[EtcdApi], tuple[PatroniCluster, ...]]
     look_at_postgres: Callable[[EtcdApi, str, str], PostgresEvidence | None]  # scope, member name
+    ready: float = READY
     served_at: float = field(init=False)  # monotonic; of this run, where an earlier one opened it
 
     def __post_init__(self) -> None:
@@ -62,10 +64,12 @@ class Opening:
         """Wait until a linearizable read works through one of the members of the plan."""
         names = {*self.plan.start, *(fence.node for fence in self.plan.fence), *self.nodes}
         clients = [self.connect(client_url_of(self.nodes[n]), CALL) for n in names if n in self.nodes]
+        elsewhere = ", ".join(name for name in self.plan.start if name not in self.nodes)
+        start = f"start etcd on {elsewhere}, on its own machine, and " if elsewhere else ""
         wait_until(
             lambda: any(_serves(client) for client in clients),
-            what="etcd to have a quorum: look at the etcd logs of " + ", ".join(self.plan.start),
-            seconds=READY,
+            what=f"etcd to have a quorum: {start}look at the etcd logs of {', '.join(self.plan.start)}",
+            seconds=max(self.ready, ELSEWHERE if elsewhere else 0.0),
             clock=self.clock,
             pause=0.05,
         )
@@ -85,6 +89,11 @@ class Opening:
             since=self.served_at,
         )
         return leaders.wait(scopes, began_at)
+
+    def peer_urls(self) -> frozenset[str]:
+        """Return the peer URLs of all members that the new cluster has by now."""
+        members = self.client().member_list().members
+        return frozenset(url for member in members for url in member.peer_urls)
 
     def client(self) -> EtcdApi:
         """Return a client of the survivor as its service; of any member that serves after a mere start."""
@@ -106,7 +115,7 @@ class Opening:
             return status
 
         what = f"{node.name} to serve at {client_url_of(node)}: look at its etcd log"
-        status = wait_until(ready, what=what, seconds=READY, clock=self.clock, pause=0.02)
+        status = wait_until(ready, what=what, seconds=self.ready, clock=self.clock, pause=0.02)
         self.served_at = self.clock.monotonic()
         return {"opened": node.name, "term": status.raft_term}
 

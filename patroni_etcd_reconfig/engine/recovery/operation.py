@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from patroni_etcd_reconfig.core.recovery.steps import RecoveryStep, steps_of
 from patroni_etcd_reconfig.engine.lock import describe_self
 from patroni_etcd_reconfig.engine.recovery.isolation import RecoveryBlockedError
 from patroni_etcd_reconfig.engine.recovery.journal import (
+    LEADS,
     RecoveryJournal,
     RecoveryRecord,
     journal_path,
+    known_recovery,
     open_journal,
     operation_id_of,
     other_recoveries,
@@ -51,26 +53,30 @@ class Recovery:
     end_quarantine: Callable[[], None]
     again: str  # the command line that goes on with it
     began_at: float  # wall time at which the operator gave the command
+    leads: Mapping[str, str] = field(default_factory=dict)  # named with this command; the plan has them
 
     def run(self) -> Result:
         """Carry the plan out, or go on with it; raises only where nothing was begun."""
         holder = describe_self(operation_id_of(self.plan.id), self.clock)
         with FileLocks((self.state_dir / LOCK_FILE, *self.markers), holder):
             self._refuse_others()
+            before = None if self._beyond() else self._look()
             path = journal_path(self.state_dir, self.plan.id)
-            before = self._look() if not path.exists() else None
             journal = open_journal(path, self.plan.id, holder, self.clock, self.began_at)
-            if before is None and not journal.record.touched and journal.record.state != "done":
-                before = self._look()
             if before is not None:
-                journal.note({"revision_seen": _revision(self.plan, before)})
+                known = int(journal.record.facts.get("revision_seen", 0))
+                journal.note({"revision_seen": max(known, _revision(self.plan, before))})
+            if self.leads:
+                journal.note({LEADS: {**journal.record.leads, **self.leads}})
             return self._run(journal)
 
     def check(self) -> tuple[Finding, ...]:
         """Return what stands in the way now, after a former leader had time to step down."""
+        if self._beyond():
+            return ()
         deadline = self.clock.monotonic() + STEPPING_DOWN
         while True:
-            found = check_situation(self.plan, self.collect(), self.reserve, self.program)
+            found = self._stopping(self.collect())
             over = self.clock.monotonic() > deadline
             if over or not found or not all(finding.transient for finding in blockers(found)):
                 return found
@@ -81,12 +87,22 @@ class Recovery:
         deadline = self.clock.monotonic() + STEPPING_DOWN
         while True:
             seen = self.collect()
-            stopping = blockers(check_situation(self.plan, seen, self.reserve, self.program))
+            stopping = blockers(self._stopping(seen))
             if not stopping:
                 return seen
             if self.clock.monotonic() > deadline or not all(finding.transient for finding in stopping):
                 raise SituationError(stopping)
             self.clock.sleep(LOOK_PAUSE)
+
+    def _stopping(self, seen: Evidence) -> tuple[Finding, ...]:
+        known = known_recovery(self.state_dir, self.plan.id)
+        copied = known is not None and "copies" in known.facts
+        return check_situation(self.plan, seen, self.reserve, self.program, copied=copied)
+
+    def _beyond(self) -> bool:
+        """Tell whether a new cluster may have been made, or all is done: there is no way back then."""
+        known = known_recovery(self.state_dir, self.plan.id)
+        return known is not None and (known.forced or known.state == "done")
 
     def _refuse_others(self) -> None:
         for record in other_recoveries(self.state_dir, self.plan.id):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from patroni_etcd_reconfig.core.findings import Finding, blockers
 from patroni_etcd_reconfig.core.model import KeyValue
@@ -30,6 +30,7 @@ class Repairing:
     postgres: Callable[[tuple[KeyValue, ...]], tuple[PostgresEvidence, ...]]
     note: Callable[[Facts], None]  # into the journal, durable
     say: Callable[[str], None]
+    again: str  # the command line that goes on with the recovery
 
     def repair(self) -> Facts:
         """Return when the audit finds nothing to change any more; raises where people must decide.
@@ -40,7 +41,7 @@ class Repairing:
         for _ in range(ROUNDS):
             repairs, findings = self._audit()
             if stopping := blockers(findings):
-                raise _blocked(stopping)
+                raise _blocked(tuple(self._here(finding) for finding in stopping))
             if not repairs:
                 return {"repairs": done, "audit": [finding.as_dict() for finding in findings]}
             self.note({"repairing": [_in_words(repair) for repair in repairs]})
@@ -64,6 +65,10 @@ class Repairing:
             repairs += result.repairs
             findings += result.findings
         return repairs, tuple(findings)
+
+    def _here(self, finding: Finding) -> Finding:
+        """No other plan leads on from here: a leader is named to the command that goes on."""
+        return replace(finding, remedy=finding.remedy.replace("--lead ", f"{self.again} --lead ", 1))
 
     def _apply(self, repair: Repair) -> bool:
         client, revision = self.client(), repair.mod_revision

@@ -12,6 +12,7 @@ from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, ScopePlan, Way
 from patroni_etcd_reconfig.core.recovery.restore_checks import revision_goes_back
 from patroni_etcd_reconfig.core.relocation_checks import check_hosts
+from patroni_etcd_reconfig.engine.recovery.isolation import NO_SPACE, no_space_words
 from patroni_etcd_reconfig.engine.recovery.journal import RecoveryRecord
 
 
@@ -73,6 +74,10 @@ class Goal:
         leader = cluster.leader if cluster else None
         if cluster is None or leader is None or cluster.lease is None:
             remedy = f"look at the Patroni logs; patronictl list {scope.scope}"
+            if cluster and cluster.paused:  # nobody is promoted by himself then
+                remedy = (
+                    f"it is paused: patronictl failover {scope.scope}, or patronictl resume {scope.scope}"
+                )
             yield blocker("RECOVERY_NO_LEADER", scope.scope, "it has no leader that renews its lease", remedy)
             return
         sql = [one for one in self.postgres if (one.scope, one.name) == (scope.scope, leader)]
@@ -104,6 +109,9 @@ def report(plan: RecoveryPlan, record: RecoveryRecord) -> tuple[Finding, ...]:
         if paths:
             detail = f"its old data was set aside: {', '.join(paths)}"
             found.append(info("RECOVERY_FENCED", name, detail, "delete it when nobody misses anything"))
+    if facts.get(NO_SPACE):
+        words = no_space_words()
+        found.append(warning("RECOVERY_NO_SPACE", _survivor(plan), "it had the alarm NOSPACE", words))
     restoring = plan.way is Way.RESTORE
     lost = _lost_to_restore if restoring else _lost
     return (

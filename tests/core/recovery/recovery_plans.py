@@ -29,6 +29,7 @@ def forced(name: str, *fenced: str, lost: tuple[str, ...] = (), **more: Any) -> 
     """Return the plan that makes a member the survivor."""
     fences = (*(fence(one) for one in fenced), *(fence(one, lost=True) for one in lost))
     plan = RecoveryPlan("p1", 0.0, Way.FORCE, "/service", CLUSTER, survivor=survivor(name), fence=fences)
+    plan = replace(plan, voters=1 + len(fences))
     return replace(plan, rebuild=tuple(seat(one) for one in (*fenced, *lost)), **more)
 
 

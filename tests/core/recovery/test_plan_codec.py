@@ -34,6 +34,17 @@ def test_has_the_parts_that_scripts_count_on() -> None:
     assert written["plan"]["steps"][0] == "stop a cleanly"
 
 
+def test_a_plan_of_an_earlier_version_is_made_again() -> None:
+    written = document()
+    del written["plan"]["voters"]
+    with pytest.raises(NotReadableError, match="earlier version"):
+        read_plan_document(written)
+
+
+def test_a_plan_knows_how_many_voters_there_were() -> None:
+    assert PLAN.voters == 3
+
+
 def test_the_id_follows_from_all_the_rest() -> None:
     assert len(PLAN.id) == 12
     assert PLAN.id == plan_id(replace(PLAN, id="anything"))

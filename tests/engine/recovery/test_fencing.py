@@ -66,6 +66,37 @@ def test_a_fenced_member_is_stopped_its_data_set_aside_and_no_start_makes_a_new_
     assert rig.nodes["c"].stops == 0
 
 
+def test_a_power_cut_while_fencing_leaves_no_empty_data_dir_that_may_make_a_cluster() -> None:
+    rig = Rig()
+    fenced = rig.nodes["b"]
+    states: list[str] = []
+
+    def set_aside(label: str) -> tuple[str, ...]:
+        states.append(fenced.written.get("initial-cluster-state", "new"))
+        return ()
+
+    fenced.set_data_aside = set_aside  # type: ignore[method-assign, assignment]
+    rig.fencing.fence(["b"])
+    assert states == ["existing"]
+
+
+def test_who_is_a_member_of_the_new_cluster_may_run() -> None:
+    rig = Rig()
+    rig.set("b", service_active=True)
+    rig.fencing.prove_stopped(lambda: frozenset({"http://b:2380"}))
+    with pytest.raises(RecoveryBlockedError):
+        rig.fencing.prove_stopped(lambda: frozenset({"http://c:2380"}))
+
+
+def test_a_survivor_whose_service_a_boot_has_started_is_stopped_before_its_data_is_touched() -> None:
+    rig = Rig()
+    rig.set("a", service_active=True)
+    rig.fencing.keep_down(RUNNING)
+    rig.fencing.keep_down(RUNNING)
+    assert rig.nodes["a"].stops == 1
+    assert "runs again" in rig.said[0]
+
+
 def test_fencing_again_after_a_crash_changes_nothing_more() -> None:
     rig = Rig()
     rig.fencing.fence(["b"])
@@ -169,3 +200,12 @@ def test_members_that_run_are_not_started_again() -> None:
     rig.set("a", service_active=False)
     rig.fencing.start(("a", "b"))
     assert (rig.nodes["a"].starts, rig.nodes["b"].starts) == (1, 0)
+
+
+def test_members_of_other_machines_are_named_not_started() -> None:
+    rig = Rig()
+    rig.set("a", service_active=False)
+    assert rig.fencing.start(("a", "elsewhere")) == {"started": ["a"]}
+    assert rig.said == [
+        "elsewhere: not a node that this machine controls: start etcd there, if it does not run"
+    ]

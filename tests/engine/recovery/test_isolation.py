@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus
-from patroni_etcd_reconfig.engine.recovery.isolation import MAX_STARTS, Isolation, SurvivorError
+from patroni_etcd_reconfig.engine.recovery.isolation import MAX_STARTS, NO_SPACE, Isolation, SurvivorError
 from patroni_etcd_reconfig.errors import EtcdUnreachableError, StepFailedError
 from patroni_etcd_reconfig.ports import MemberList, RangeResult
 from tests.core.recovery.evidences import CLUSTER, member, member_id
@@ -68,6 +68,9 @@ class FakeQuarantine:
     def alarms(self) -> tuple[Alarm, ...]:
         return tuple(Alarm(member_id("a"), kind) for kind in self.kinds)
 
+    def disarm(self, alarm: Alarm) -> None:
+        self.kinds = tuple(kind for kind in self.kinds if kind != alarm.kind)
+
     def range(self, key: str, *, prefix: bool = False, serializable: bool = False) -> RangeResult:
         return RangeResult(self.revision, ())
 
@@ -82,6 +85,7 @@ def isolation(quarantine: FakeQuarantine, said: list[str] | None = None, **more:
         say=(said if said is not None else []).append,
         copy=lambda: "/copy",
         revision_seen=lambda: 50,
+        note=lambda facts: None,
     )
 
 
@@ -171,6 +175,24 @@ def test_a_term_that_is_out_of_reach_ends_with_what_can_be_done() -> None:
         isolation(quarantine).raise_term(10_000)
     assert stopped.value.code == "TERM_TOO_LOW"
     assert len(quarantine.starts) == MAX_STARTS + 1
+
+
+def test_a_full_database_is_no_reason_not_to_repair_and_is_remembered() -> None:
+    quarantine = FakeQuarantine(alone=True, kinds=("NOSPACE",))
+    noted: list[Any] = []
+    one = isolation(quarantine)
+    one.note = noted.append
+    one.ensure()
+    one.make_room()
+    one.make_room()
+    assert (quarantine.kinds, noted) == ((), [{NO_SPACE: True}])
+
+
+def test_a_large_log_is_waited_for_as_long_as_the_policy_says() -> None:
+    one = isolation(FakeQuarantine())
+    one.ready = 300.0
+    with pytest.raises(StepFailedError, match="300"):
+        one.ensure()
 
 
 def test_one_that_never_leads_is_not_waited_for_for_ever() -> None:

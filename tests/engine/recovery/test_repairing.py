@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from patroni_etcd_reconfig.core.model import KeyValue
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.model import ScopePlan
+from patroni_etcd_reconfig.core.recovery.resuming import with_leads
 from patroni_etcd_reconfig.engine.recovery.isolation import RecoveryBlockedError
 from patroni_etcd_reconfig.engine.recovery.repairing import Repairing
 from patroni_etcd_reconfig.errors import StepFailedError
@@ -33,7 +35,7 @@ class Rig:
         client.put("/service/demo/leader", "pg1", lease=client.grant_lease(30))
         client.put("/service/demo/initialize", SYSID)
         client.put("/other", "not Patroni's")
-        self.repairing = Repairing(PLAN, self.client, self.ask, self.noted.append, self.said.append)
+        self.repairing = Repairing(PLAN, self.client, self.ask, self.noted.append, self.said.append, "go on")
 
     def client(self) -> FakeMember:
         return self.etcd.connect(client_url("a"), 1.0)
@@ -93,8 +95,21 @@ def test_what_people_must_decide_stops_it_with_nothing_changed() -> None:
     with pytest.raises(RecoveryBlockedError) as stopped:
         rig.repairing.repair()
     assert stopped.value.findings
+    assert all("go on --lead " in one.remedy for one in stopped.value.findings if "--lead" in one.remedy)
     assert stopped.value.code == stopped.value.findings[0].code
     assert rig.etcd.revision == revision
+
+
+def test_a_planned_leader_that_is_gone_has_a_way_on() -> None:
+    rig = Rig(BEHIND, replace(AHEAD, name="pg3"))
+    with pytest.raises(RecoveryBlockedError) as stopped:
+        rig.repairing.repair()
+    assert "PG_PLAN_OUTDATED" in {one.code for one in stopped.value.findings}
+    assert "go on --lead demo=" in str(stopped.value.findings)
+    assert "make a new plan" not in str(stopped.value.findings)
+    rig.repairing.plan = with_leads(PLAN, {"demo": "pg3"})
+    rig.repairing.repair()
+    assert rig.value("/service/demo/leader") == "pg3"
 
 
 def test_somebody_else_who_writes_is_not_fought_for_ever() -> None:
