@@ -37,6 +37,8 @@ class App:
     accept: frozenset[str] = field(default_factory=frozenset)
     seeds: tuple[str, ...] = ()  # client URLs to ask besides the hosts of the Patroni file
     shield: bool = False
+    patroni_apis: tuple[str, ...] = ()  # HOST:PORT of Patronis to ask besides those that anything names
+    pg_user: str = ""  # how recovery logs in to PostgreSQL; "" = as the environment or the Patroni file says
 
     @property
     def wants_data(self) -> bool:
@@ -116,4 +118,10 @@ class App:
             options += ["-c", self.config_file]
         if self.inventory_file:
             options += ["-i", self.inventory_file]
-        return " ".join(["patronictl-etcd", *options, *words])
+        asking = self._asking() if words[:1] in (("recover",), ("restore",)) else ()
+        return " ".join(["patronictl-etcd", *options, *words, *asking])
+
+    def _asking(self) -> tuple[str, ...]:
+        """Return what recovery commands pass on, so that the next one asks the same nodes alike."""
+        named = (word for api in self.patroni_apis for word in ("--patroni", api))
+        return (*named, *(("--pg-user", self.pg_user) if self.pg_user else ()))

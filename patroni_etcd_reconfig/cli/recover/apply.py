@@ -11,6 +11,7 @@ import click
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option
 from patroni_etcd_reconfig.cli.progress import reporter
+from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.cli.recover.recoveryview import plan_text, show_recovery
 from patroni_etcd_reconfig.cli.recover.wiring import RecoveryWiring
@@ -27,6 +28,7 @@ from patroni_etcd_reconfig.errors import ConfigError
 @click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path))
 @click.option("--confirm", metavar="PLAN_ID", help="The plan's id, for scripts; else it is asked for.")
 @click.option("--dry-run", is_flag=True, help="Look whether the plan still fits; change nothing.")
+@asking_options
 @format_option
 @click.pass_obj
 def command(app: App, plan_file: Path, confirm: str | None, dry_run: bool) -> int:

@@ -11,6 +11,7 @@ import click
 
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option, printable, show_data
+from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.files import read_evidence, write_json
 from patroni_etcd_reconfig.cli.recover.planpage import plan_page, plan_tsv
 from patroni_etcd_reconfig.core.findings import Finding, blockers
@@ -67,6 +68,7 @@ leads_option = click.option(
 @click.option("--survivor", default="", metavar="NAME", help="Go on with this member's data.")
 @leads_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the plan to this file.")
+@asking_options
 @format_option
 @click.pass_obj
 def command(
@@ -83,13 +85,20 @@ def command(
     itself. Exit 3 when something stands in the way: each blocker says what was seen and which option, if
     any, passes it. Nothing else does.
     """
-    evidence, disagreements = read_evidence(files) if files else (_collect(app), ())
+    evidence, disagreements = evidence_of(app, files) if files else (_collect(app), ())
     plan, findings = plan_recovery(evidence, frozenset(lost), time.time(), Choice(survivor, leads))
     planned = Made(plan, (*disagreements, *further(evidence, findings), *findings), evidence)
     written = output if planned.exit_code is ExitCode.DONE else None
     if written:
         write_json(written, planned.document)
     return show_plan(app, planned, written)
+
+
+def evidence_of(app: App, files: tuple[Path, ...]) -> tuple[Evidence, tuple[Finding, ...]]:
+    """Read evidence that was collected before: nobody is asked then, so an option that says whom is wrong."""
+    if app.patroni_apis or app.pg_user:
+        raise click.UsageError("--patroni and --pg-user are for collecting: leave out them, or the EVIDENCE")
+    return read_evidence(files)
 
 
 def show_plan(app: App, planned: Made, written: Path | None) -> int:

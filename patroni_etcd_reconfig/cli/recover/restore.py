@@ -13,9 +13,10 @@ from patroni_etcd_reconfig.adapters.snapshot_file import read_snapshot
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option
 from patroni_etcd_reconfig.cli.recover.apply import carry_out
+from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.collect import collector
-from patroni_etcd_reconfig.cli.recover.files import read_evidence, write_json
-from patroni_etcd_reconfig.cli.recover.plan import Made, further, leads_option, show_plan
+from patroni_etcd_reconfig.cli.recover.files import write_json
+from patroni_etcd_reconfig.cli.recover.plan import Made, evidence_of, further, leads_option, show_plan
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.cli.recover.planpage import plan_page
 from patroni_etcd_reconfig.cli.recover.recoveryview import plan_text
@@ -64,6 +65,7 @@ class _Asked:
 )
 @click.option("--confirm", metavar="PLAN_ID", help="Carry out the plan that was shown under this id.")
 @click.option("--dry-run", is_flag=True, help="Plan, and look whether it can be done; change nothing.")
+@asking_options
 @format_option
 @click.pass_obj
 def command(
@@ -130,7 +132,7 @@ def _begun(app: App, asked: _Asked) -> RecoveryPlan | None:
 
 def _made(app: App, asked: _Asked) -> Made:
     snapshot = read_snapshot(asked.file, app.patroni.namespace)
-    evidence, disagreements = read_evidence(asked.evidence) if asked.evidence else _collect(app, snapshot)
+    evidence, disagreements = evidence_of(app, asked.evidence) if asked.evidence else _collect(app, snapshot)
     here = [name for name, one in app.inventory.nodes.items() if one.via == "local"]
     node = choose_node(evidence, asked.node, here)
     wish = replace(

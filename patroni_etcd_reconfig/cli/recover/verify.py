@@ -8,6 +8,7 @@ import click
 
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option, show_data, show_findings
+from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.cli.recover.verification import look
 from patroni_etcd_reconfig.cli.recover.wiring import RecoveryWiring
@@ -18,6 +19,7 @@ from patroni_etcd_reconfig.errors import ExitCode
 
 @click.command()
 @click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path))
+@asking_options
 @format_option
 @click.pass_obj
 def command(app: App, plan_file: Path) -> int:

@@ -25,7 +25,12 @@ from patroni_etcd_reconfig.cli.recover.rebuilding import rebuild
 from patroni_etcd_reconfig.cli.recover.verification import verify
 from patroni_etcd_reconfig.clock import SystemClock
 from patroni_etcd_reconfig.core.model import KeyValue, PatroniCluster
-from patroni_etcd_reconfig.core.recovery.addresses import addresses_in_keys, combined
+from patroni_etcd_reconfig.core.recovery.addresses import (
+    Address,
+    addresses_in_keys,
+    addresses_in_plan,
+    combined,
+)
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
 from patroni_etcd_reconfig.core.recovery.steps import RecoveryStep
@@ -85,9 +90,16 @@ class RecoveryWiring:
         return replace(self.collector, patience=PATIENCE).look_at_members()
 
     def postgres(self, kvs: tuple[KeyValue, ...]) -> tuple[PostgresEvidence, ...]:
-        """Ask every PostgreSQL node that these keys, or the Patroni file, name."""
+        """Ask every PostgreSQL node that these keys, the plan, or the Patroni file, name."""
+        return self._ask(addresses_in_keys([kvs], self.plan.namespace), addresses_in_plan(self.plan.scopes))
+
+    def _postgres_in_quarantine(self, kvs: tuple[KeyValue, ...]) -> tuple[PostgresEvidence, ...]:
+        """Ask them where they were when the plan was made: no key can be newer."""
+        return self._ask(addresses_in_plan(self.plan.scopes), addresses_in_keys([kvs], self.plan.namespace))
+
+    def _ask(self, *likely: tuple[Address, ...]) -> tuple[PostgresEvidence, ...]:
         seen = self.collector
-        addresses = combined((*addresses_in_keys([kvs], self.plan.namespace), *seen.addresses))
+        addresses = combined((*(one for group in likely for one in group), *seen.addresses))
         return seen.postgres.collect(addresses, seen.host, self.clock.wall())
 
     def _touched(self) -> tuple[str, ...]:
@@ -179,7 +191,9 @@ class RecoveryWiring:
     def _repairing(
         self, isolation: Isolation, journal: RecoveryJournal, reporter: RecoveryReporter
     ) -> Repairing:
-        return Repairing(self.plan, isolation.client, self.postgres, journal.note, reporter.say)
+        return Repairing(
+            self.plan, isolation.client, self._postgres_in_quarantine, journal.note, reporter.say
+        )
 
     def _copy_data(self, name: str, label: str) -> Facts:
         copies = back_up(self._config(name), label, self.app.policy.min_free_bytes)

@@ -84,6 +84,7 @@ class PostgresEvidence:
     name: str
     host: str = ""
     api_url: str = ""
+    port: int = 0  # of PostgreSQL; 0 = nothing names it
     source: str = "none"  # sql, rest, controldata, none
     running: bool | None = None
     in_recovery: bool | None = None

@@ -66,6 +66,9 @@ class Candidate:
     lsn: int | None
     behind: int | None
     note: str = ""
+    host: str = ""  # where it was asked, or should have been; "" = not known
+    port: int = 0  # of PostgreSQL; 0 = nothing names it
+    api_url: str = ""  # base URL of its Patroni's REST API
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _plan(
         scope=found.scope,
         leader_in_dcs=leader_in(found),
         should_lead=chosen or (lead.name if lead else None),
-        candidates=tuple(_candidates(standing, lead)),
+        candidates=tuple(_candidates(nodes, standing, lead)),
         system_identifier=(lead.system_identifier if lead else "")
         or (initialize.value if initialize else ""),
         paused=is_paused(found, nodes),
@@ -94,11 +94,15 @@ def is_synchronous(found: ScopeKeys, nodes: Iterable[PostgresEvidence]) -> bool:
     return mode in (True, "quorum", "on", "true") or bool(sync.get("leader")) or told
 
 
-def _candidates(standing: Standing, lead: PostgresEvidence | None) -> Iterator[Candidate]:
-    for one in standing.ranked:
-        yield Candidate(one.name, one.timeline, one.lsn, _behind(one, lead), _note(one))
-    for name in standing.unknown:
-        yield Candidate(name, None, None, None, "not asked")
+def _candidates(
+    nodes: tuple[PostgresEvidence, ...], standing: Standing, lead: PostgresEvidence | None
+) -> Iterator[Candidate]:
+    known = {one.name: one for one in nodes}
+    told = (Candidate(o.name, o.timeline, o.lsn, _behind(o, lead), _note(o)) for o in standing.ranked)
+    silent = (Candidate(name, None, None, None, "not asked") for name in standing.unknown)
+    for one in (*told, *silent):
+        at = known.get(one.name)
+        yield replace(one, host=at.host, port=at.port, api_url=at.api_url) if at else one
 
 
 def _behind(one: PostgresEvidence, lead: PostgresEvidence | None) -> int | None:
