@@ -37,6 +37,7 @@ class App:
     accept: frozenset[str] = field(default_factory=frozenset)
     seeds: tuple[str, ...] = ()  # client URLs to ask besides the hosts of the Patroni file
     shield: bool = False
+    leave_out: frozenset[str] = frozenset()  # scopes without a leader that a recovery does not wait for
     patroni_apis: tuple[str, ...] = ()  # HOST:PORT of Patronis to ask besides those that anything names
     pg_user: str = ""  # how recovery logs in to PostgreSQL; "" = as the environment or the Patroni file says
 
@@ -105,6 +106,7 @@ class App:
             self._patroni_hosts(),
             self.state_dir if nodes is not None else None,
             node_deadline=node_deadline,
+            leave_out=self.leave_out,
         )
 
     def _patroni_hosts(self) -> tuple[PatroniHosts, ...]:

@@ -61,12 +61,22 @@ leads_option = click.option(
     "--lead", "leads", multiple=True, callback=_leads, metavar="SCOPE=NAME", help="Let this node lead."
 )
 
+without_option = click.option(
+    "--without-leader",
+    "without",
+    multiple=True,
+    metavar="SCOPE",
+    callback=lambda ctx, param, value: tuple(sorted(set(value))),  # noqa: ARG005
+    help="This Patroni cluster is gone or stopped on purpose: do not wait for its leader.",
+)
+
 
 @click.command()
 @click.argument("files", metavar="[EVIDENCE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--lost", multiple=True, metavar="NAME", help="This member's machine or data is gone for good.")
 @click.option("--survivor", default="", metavar="NAME", help="Go on with this member's data.")
 @leads_option
+@without_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the plan to this file.")
 @asking_options
 @format_option
@@ -77,6 +87,7 @@ def command(
     lost: tuple[str, ...],
     survivor: str,
     leads: tuple[tuple[str, str], ...],
+    without: tuple[str, ...],
     output: Path | None,
 ) -> int:
     """Say from what was collected who survives, who is fenced, and what is lost; change nothing.
@@ -86,7 +97,7 @@ def command(
     any, passes it. Nothing else does.
     """
     evidence, disagreements = evidence_of(app, files) if files else (_collect(app), ())
-    plan, findings = plan_recovery(evidence, frozenset(lost), time.time(), Choice(survivor, leads))
+    plan, findings = plan_recovery(evidence, frozenset(lost), time.time(), Choice(survivor, leads, without))
     planned = Made(plan, (*disagreements, *further(evidence, findings), *findings), evidence)
     written = output if planned.exit_code is ExitCode.DONE else None
     if written:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from patroni_etcd_reconfig.cli.app import App
@@ -24,9 +25,12 @@ NO_REASON_TO_WAIT = frozenset(
 )
 
 
-def rebuild(app: App, seats: tuple[Seat, ...]) -> Facts:
-    """Add the seats that do not vote yet, or go on with the addition that an earlier run began."""
-    app = replace(app, accept=app.accept | NO_REASON_TO_WAIT)
+def rebuild(app: App, leaderless: Callable[[], frozenset[str]], seats: tuple[Seat, ...]) -> Facts:
+    """Add the seats that do not vote yet, or go on with the addition that an earlier run began.
+
+    Patroni clusters that are `leaderless` keep nobody else's members from coming back.
+    """
+    app = replace(app, accept=app.accept | NO_REASON_TO_WAIT, leave_out=leaderless())
     wiring = Wiring(app)
     etcd = wiring.observe().etcd
     missing = _missing(etcd, seats)

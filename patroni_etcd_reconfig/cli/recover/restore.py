@@ -16,7 +16,14 @@ from patroni_etcd_reconfig.cli.recover.apply import carry_out
 from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.collect import collector
 from patroni_etcd_reconfig.cli.recover.files import write_json
-from patroni_etcd_reconfig.cli.recover.plan import Made, evidence_of, further, leads_option, show_plan
+from patroni_etcd_reconfig.cli.recover.plan import (
+    Made,
+    evidence_of,
+    further,
+    leads_option,
+    show_plan,
+    without_option,
+)
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.cli.recover.planpage import plan_page
 from patroni_etcd_reconfig.cli.recover.recoveryview import plan_text
@@ -44,13 +51,13 @@ class _Asked:
     evidence: tuple[Path, ...]
     node: str
     lost: frozenset[str]
-    leads: tuple[tuple[str, str], ...]
+    choice: Choice
     raw: bool
 
     @property
     def wish(self) -> Wish:
         """Return it as planning takes it."""
-        return Wish(self.node, self.lost, Choice(leads=self.leads), self.raw)
+        return Wish(self.node, self.lost, self.choice, self.raw)
 
 
 @click.command()
@@ -59,6 +66,7 @@ class _Asked:
 @click.option("--node", default="", metavar="NAME", help="Restore on this node; else the first one here.")
 @click.option("--lost", multiple=True, metavar="NAME", help="This member's machine or data is gone for good.")
 @leads_option
+@without_option
 @click.option("--raw-database", is_flag=True, help="FILE is a copied member/snap/db, without a hash.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Only write the plan, for `recover apply`."
@@ -75,6 +83,7 @@ def command(
     node: str,
     lost: tuple[str, ...],
     leads: tuple[tuple[str, str], ...],
+    without: tuple[str, ...],
     raw_database: bool,
     output: Path | None,
     confirm: str | None,
@@ -88,7 +97,7 @@ def command(
     """
     if output and (confirm is not None or dry_run):
         raise click.UsageError("-o only writes the plan: leave out --confirm and --dry-run")
-    asked = _Asked(file.absolute(), files, node, frozenset(lost), leads, raw_database)
+    asked = _Asked(file.absolute(), files, node, frozenset(lost), Choice("", leads, without), raw_database)
     known = _begun(app, asked) if confirm is None else _confirmed(app, asked, confirm)
     if known and not output:
         click.echo(plan_text(known), err=True)

@@ -25,7 +25,8 @@ from patroni_etcd_reconfig.errors import ExitCode
 def command(app: App, plan_file: Path) -> int:
     """Check that the recovery of PLAN reached its goal; change nothing. Exit code 5 when it did not."""
     plan = read_plan(plan_file)
-    findings = look(app, RecoveryWiring(app, plan, app.command_line("recover", "apply", str(plan_file))))
+    again = app.command_line("recover", "apply", str(plan_file))
+    findings = look(app, RecoveryWiring(app, plan, again)).findings()
     good = not blockers(findings)
     _show(app, plan, findings, good)
     return int(ExitCode.DONE if good else ExitCode.NOT_VERIFIED)

@@ -153,11 +153,16 @@ class RecoveryWiring:
             isolation=isolation,
             opening=opening,
             repair=self._repairing(isolation, journal, reporter).repair if isolation else dict,
-            rebuild=partial(rebuild, self.app),
+            rebuild=partial(rebuild, self.app, partial(self._leaderless, journal)),
             verify=partial(verify, self.app, self),
             check=self._check_restore,
             restore=self._restore,
         ).act
+
+    def _leaderless(self, journal: RecoveryJournal) -> frozenset[str]:
+        """Return the scopes that have no leader on purpose, and those that got none."""
+        meant = (scope.scope for scope in self.plan.scopes if scope.without_leader)
+        return frozenset((*meant, *journal.record.facts.get("leaderless", ())))
 
     def _fencing(self, reporter: RecoveryReporter) -> Fencing:
         return Fencing(

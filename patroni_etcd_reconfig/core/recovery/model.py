@@ -23,6 +23,7 @@ class Choice:
 
     survivor: str = ""  # --survivor NAME
     leads: tuple[tuple[str, str], ...] = ()  # --lead SCOPE=NAME
+    without: tuple[str, ...] = ()  # --without-leader SCOPE
 
     def lead(self, scope: str) -> str | None:
         """Return whom the operator named for a scope."""
@@ -84,6 +85,7 @@ class ScopePlan:
     paused: bool = False
     synchronous: bool = False
     chosen: bool = False  # `should_lead` was named by the operator, against or without evidence
+    without_leader: bool = False  # the operator says that it has none, and that nobody waits for one
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from patroni_etcd_reconfig.core.recovery.fencing import (
     node_of,
 )
 from patroni_etcd_reconfig.core.recovery.holders import Holder, holders_in
+from patroni_etcd_reconfig.core.recovery.leaderless import unknown_scopes, without_option
 from patroni_etcd_reconfig.core.recovery.model import Choice, Fence, RecoveryPlan, ScopePlan, Survivor, Way
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
 from patroni_etcd_reconfig.core.recovery.restore_checks import (
@@ -191,6 +192,7 @@ def choices_of(wish: Wish) -> Iterator[str]:
     """Return what was decided without proof, as the options say it."""
     yield from (f"--lost {name}" for name in sorted(wish.lost))
     yield from (f"--lead {scope}={name}" for scope, name in wish.choice.leads)
+    yield from map(without_option, wish.choice.without)
     if wish.raw:
         yield "--raw-database"
 
@@ -212,6 +214,7 @@ def _findings(
     yield from _newer(holders, file)
     yield from fencing_findings(plan.fence, evidence, wish.lost, wish.node)
     yield from _paused(evidence, file)
+    yield from unknown_scopes(wish.choice, (view.plan.scope for view in views))
     for view in views:
         yield from view.findings
 
