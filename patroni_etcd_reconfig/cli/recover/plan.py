@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from patroni_etcd_reconfig.cli.output import format_option, printable, show_data
 from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.files import read_evidence, write_json
 from patroni_etcd_reconfig.cli.recover.planpage import plan_page, plan_tsv
-from patroni_etcd_reconfig.core.findings import Finding, blockers
+from patroni_etcd_reconfig.core.findings import Finding, Severity, blockers
 from patroni_etcd_reconfig.core.recovery.contradictions import contradictions
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence
+from patroni_etcd_reconfig.core.recovery.logins import check_login
 from patroni_etcd_reconfig.core.recovery.model import Choice, RecoveryPlan, Way
 from patroni_etcd_reconfig.core.recovery.plan import plan_recovery
 from patroni_etcd_reconfig.core.recovery.plan_codec import plan_document
-from patroni_etcd_reconfig.errors import ExitCode
+from patroni_etcd_reconfig.errors import ConfigError, ExitCode
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def command(
     """
     evidence, disagreements = evidence_of(app, files) if files else (_collect(app), ())
     plan, findings = plan_recovery(evidence, frozenset(lost), time.time(), Choice(survivor, leads, without))
-    planned = Made(plan, (*disagreements, *further(evidence, findings), *findings), evidence)
+    found = (*disagreements, *further(evidence, findings), *findings, *login_warnings(app, plan))
+    planned = Made(plan, found, evidence)
     written = output if planned.exit_code is ExitCode.DONE else None
     if written:
         write_json(written, planned.document)
@@ -110,6 +112,15 @@ def evidence_of(app: App, files: tuple[Path, ...]) -> tuple[Evidence, tuple[Find
     if app.patroni_apis or app.pg_user:
         raise click.UsageError("--patroni and --pg-user are for collecting: leave out them, or the EVIDENCE")
     return read_evidence(files)
+
+
+def login_warnings(app: App, plan: RecoveryPlan) -> tuple[Finding, ...]:
+    """What will block `recover apply` with the Patroni file at hand, if there is one."""
+    try:
+        found = check_login(plan, app.patroni.username)
+    except ConfigError:
+        return ()
+    return tuple(replace(finding, severity=Severity.WARNING) for finding in found)
 
 
 def show_plan(app: App, planned: Made, written: Path | None) -> int:

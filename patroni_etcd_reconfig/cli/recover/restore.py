@@ -21,6 +21,7 @@ from patroni_etcd_reconfig.cli.recover.plan import (
     evidence_of,
     further,
     leads_option,
+    login_warnings,
     show_plan,
     without_option,
 )
@@ -152,7 +153,8 @@ def _made(app: App, asked: _Asked) -> Made:
         reserve=app.policy.min_free_bytes,
     )
     plan, findings = plan_restore(evidence, snapshot, wish, time.time())
-    return Made(plan, (*disagreements, *further(evidence, findings), *findings), evidence)
+    found = (*disagreements, *further(evidence, findings), *findings, *login_warnings(app, plan))
+    return Made(plan, found, evidence)
 
 
 def _tool(app: App, name: str) -> RestoreTool:

@@ -32,6 +32,7 @@ from patroni_etcd_reconfig.core.recovery.addresses import (
     combined,
 )
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.logins import check_login
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
 from patroni_etcd_reconfig.core.recovery.steps import RecoveryStep
 from patroni_etcd_reconfig.engine.recovery.actions import RecoveryActions
@@ -40,7 +41,7 @@ from patroni_etcd_reconfig.engine.recovery.isolation import Isolation
 from patroni_etcd_reconfig.engine.recovery.journal import RecoveryJournal, operation_id_of
 from patroni_etcd_reconfig.engine.recovery.loop import Facts, RecoveryReporter
 from patroni_etcd_reconfig.engine.recovery.opening import Opening
-from patroni_etcd_reconfig.engine.recovery.operation import Recovery
+from patroni_etcd_reconfig.engine.recovery.operation import Recovery, SituationError
 from patroni_etcd_reconfig.engine.recovery.repairing import Repairing
 from patroni_etcd_reconfig.errors import ConfigError
 from patroni_etcd_reconfig.observe.patroni import look_at_patroni
@@ -86,7 +87,9 @@ class RecoveryWiring:
         )
 
     def collect(self) -> Evidence:
-        """Look again at the members that the plan is of."""
+        """Look again at the members that the plan is of; SituationError where our login does not suffice."""
+        if stopping := tuple(check_login(self.plan, self.app.patroni.username)):
+            raise SituationError(stopping)
         return replace(self.collector, patience=PATIENCE).look_at_members()
 
     def postgres(self, kvs: tuple[KeyValue, ...]) -> tuple[PostgresEvidence, ...]:

@@ -46,6 +46,7 @@ class Survivor:
     snapshot_sha256: str = ""
     peer_urls: tuple[str, ...] = ()  # as its node has them now; its member list may still say others
     snapshot_size: int = 0  # bytes of the file
+    auth_roots: tuple[str, ...] | None = None  # users with etcd's role root; None: no authentication is on
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,7 @@ def _described(holder: Holder, family: tuple[Holder, ...]) -> Survivor:
         running=holder.running,
         why=_why(holder, family),
         peer_urls=holder.node.peer_urls or (own.peer_urls if own else ()),
+        auth_roots=holder.node.data.auth_roots if holder.node.data else None,
     )
 
 

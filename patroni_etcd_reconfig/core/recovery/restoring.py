@@ -54,6 +54,7 @@ class SnapshotFile:
     written_at: float  # wall time of the file's last change
     keys: tuple[KeyValue, ...] = ()
     members: tuple[Member, ...] = ()
+    auth_roots: tuple[str, ...] | None = None  # users with etcd's role root; None: no authentication is on
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def _scope(view: ScopeView, file: SnapshotFile, namespace: str) -> ScopePlan:
 
 def _survivor(name: str, member_id: int, urls: tuple[str, ...], file: SnapshotFile) -> Survivor:
     why = f"a new cluster from {file.path}, revision {file.revision}"
-    return Survivor(name, member_id, 0, 0, 0, 0, False, why, file.path, file.sha256, urls, file.size)
+    where = (file.path, file.sha256, urls, file.size, file.auth_roots)
+    return Survivor(name, member_id, 0, 0, 0, 0, False, why, *where)
 
 
 def _fences(

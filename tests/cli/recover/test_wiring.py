@@ -17,6 +17,7 @@ from patroni_etcd_reconfig.core.model import KeyValue
 from patroni_etcd_reconfig.core.recovery.addresses import Address
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.restoring import SnapshotFile, Wish, plan_restore
+from patroni_etcd_reconfig.engine.recovery.operation import SituationError
 from patroni_etcd_reconfig.errors import ExitCode
 from patroni_etcd_reconfig.observe.postgres import PostgresCollector
 from tests.core.recovery.builders import NOW, found, keys, kv, members, standby, wiped
@@ -92,6 +93,15 @@ def test_a_patroni_that_only_an_option_names_is_asked_by_every_command(app: App)
     again = wiring.app.command_line("recover", "apply", "p.json")
     assert again.endswith("recover apply p.json --patroni 10.0.0.5:8008 --pg-user ops")
     assert "ops" not in wiring.app.command_line("status")
+
+
+def test_a_login_that_does_not_suffice_stops_the_first_look(app: App) -> None:
+    wiring, _ = wiring_of(app)
+    assert wiring.plan.survivor
+    wiring.plan = replace(wiring.plan, survivor=replace(wiring.plan.survivor, auth_roots=("root",)))
+    with pytest.raises(SituationError) as stopped:
+        wiring.collect()
+    assert (stopped.value.code, stopped.value.exit_code) == ("ETCD_NOT_ROOT", ExitCode.BLOCKED)
 
 
 @pytest.mark.parametrize("command", ["collect", "plan", "apply", "verify", "restore"])
