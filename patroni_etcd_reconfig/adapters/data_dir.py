@@ -61,6 +61,7 @@ def _facts(
         is_removed=member_id in store.removed | log.removed,
         members=store.members,
         keys=store.keys,
+        auth_roots=store.auth_roots,
         torn_tail=log.torn_tail,
         problems=(*log.problems, *problems, *alarm),
         size=size,

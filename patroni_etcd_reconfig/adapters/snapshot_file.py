@@ -43,6 +43,7 @@ def read_snapshot(path: Path, namespace: str) -> SnapshotFile:
         written_at=written_at,
         keys=store.keys,
         members=store.members,
+        auth_roots=store.auth_roots,
     )
 
 

@@ -37,6 +37,9 @@ class App:
     accept: frozenset[str] = field(default_factory=frozenset)
     seeds: tuple[str, ...] = ()  # client URLs to ask besides the hosts of the Patroni file
     shield: bool = False
+    leave_out: frozenset[str] = frozenset()  # scopes without a leader that a recovery does not wait for
+    patroni_apis: tuple[str, ...] = ()  # HOST:PORT of Patronis to ask besides those that anything names
+    pg_user: str = ""  # how recovery logs in to PostgreSQL; "" = as the environment or the Patroni file says
 
     @property
     def wants_data(self) -> bool:
@@ -103,6 +106,7 @@ class App:
             self._patroni_hosts(),
             self.state_dir if nodes is not None else None,
             node_deadline=node_deadline,
+            leave_out=self.leave_out,
         )
 
     def _patroni_hosts(self) -> tuple[PatroniHosts, ...]:
@@ -116,4 +120,10 @@ class App:
             options += ["-c", self.config_file]
         if self.inventory_file:
             options += ["-i", self.inventory_file]
-        return " ".join(["patronictl-etcd", *options, *words])
+        asking = self._asking() if words[:1] in (("recover",), ("restore",)) else ()
+        return " ".join(["patronictl-etcd", *options, *words, *asking])
+
+    def _asking(self) -> tuple[str, ...]:
+        """Return what recovery commands pass on, so that the next one asks the same nodes alike."""
+        named = (word for api in self.patroni_apis for word in ("--patroni", api))
+        return (*named, *(("--pg-user", self.pg_user) if self.pg_user else ()))

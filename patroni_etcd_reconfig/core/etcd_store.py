@@ -9,12 +9,13 @@ from typing import Any
 
 from patroni_etcd_reconfig.core.bolt import Bolt, BoltError, Item, Read
 from patroni_etcd_reconfig.core.model import KeyValue, Member
-from patroni_etcd_reconfig.core.protobuf import bytes_in, fields_of, number_in
+from patroni_etcd_reconfig.core.protobuf import bytes_in, fields_of, number_in, repeated_in
 
 _REVISION = 17  # bytes of a key in the bucket `key`: main revision, "_", sub revision
 _TOMBSTONE = b"t"  # behind it: the key was deleted
 _COMPACTIONS = (b"finishedCompactRev", b"scheduledCompactRev")  # server/storage/schema/bucket.go
 _CORRUPT = 2  # etcdserverpb.AlarmType
+_ROLES = 3  # field of authpb.User
 _HEAD = 512  # bytes of a value that hold the key's name, if it is one of ours
 
 
@@ -31,6 +32,7 @@ class StoreFacts:
     removed: frozenset[int] = frozenset()
     keys: tuple[KeyValue, ...] = ()
     corrupt: frozenset[int] = frozenset()  # members for which the alarm CORRUPT is raised
+    auth_roots: tuple[str, ...] | None = None  # who has the role root; None = authentication is off
 
 
 def read_store(read: Read, prefix: str) -> StoreFacts:
@@ -52,6 +54,7 @@ def read_store(read: Read, prefix: str) -> StoreFacts:
         removed=frozenset(int(item.key, 16) for item in bolt.bucket(b"members_removed") if _is_id(item)),
         keys=keys,
         corrupt=frozenset(_corrupt(bolt)),
+        auth_roots=_auth_roots(bolt),
     )
 
 
@@ -61,6 +64,15 @@ def _corrupt(bolt: Bolt) -> Iterator[int]:
         fields = fields_of(item.key)
         if number_in(fields, 2) == _CORRUPT:
             yield number_in(fields, 1)
+
+
+def _auth_roots(bolt: Bolt) -> tuple[str, ...] | None:
+    """As etcd keeps them (server/storage/schema/auth.go): a flag, and an authpb.User by name."""
+    on = any(item.key == b"authEnabled" and bolt.value(item, 1) == b"\x01" for item in bolt.bucket(b"auth"))
+    if not on:
+        return None
+    users = ((item.key, repeated_in(bolt.value(item), _ROLES)) for item in bolt.bucket(b"authUsers"))
+    return tuple(name.decode("utf-8", "replace") for name, roles in users if b"root" in roles)
 
 
 def _key_space(bolt: Bolt, prefix: bytes) -> tuple[int, tuple[KeyValue, ...]]:

@@ -209,6 +209,7 @@ class PatroniCluster:
     timeline: int | None = None
     members: tuple[PatroniMember, ...] = ()
     status_revision: int = 0  # of the `status` key, which the leader writes right after a renewal
+    standby_cluster: bool = False  # its leader follows another cluster, and never takes writes
 
     @property
     def write_gap_budget(self) -> float:

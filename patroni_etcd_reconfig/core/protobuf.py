@@ -21,6 +21,20 @@ def fields_of(message: bytes) -> dict[int, Value] | None:
     return fields
 
 
+def repeated_in(message: bytes, number: int) -> tuple[bytes, ...]:
+    """Return all values of a repeated field of bytes, up to where the message isn't well-formed."""
+    found: list[bytes] = []
+    at = 0
+    while key := _varint(message, at):
+        value = _value(message, key[1], key[0] & 7)
+        if value is None:
+            break
+        if key[0] >> 3 == number and isinstance(value[0], bytes):
+            found.append(value[0])
+        at = value[1]
+    return tuple(found)
+
+
 def number_in(fields: dict[int, Value] | None, number: int) -> int:
     """Return a number by its field, 0 where it is left out or of another kind."""
     value = fields.get(number, 0) if fields else 0

@@ -196,6 +196,17 @@ def judge(lab: Lab, way: str, begin: float, result: dict[str, Any]) -> Outcome:
     )
 
 
+def await_failsafe(lab: Lab, host: int) -> None:
+    """Return when a leader without etcd goes on in failsafe mode."""
+    address = lab.layout.address(host)
+
+    def active() -> bool:
+        answer = health.get_json(address, REST_PORT, "/patroni", timeout=2)
+        return bool(answer and answer.get("failsafe_mode_is_active"))
+
+    _await(active, f"pg{host} to be in failsafe mode", 40.0)
+
+
 def set_config(lab: Lab, change: dict[str, Any]) -> None:
     """Change Patroni's dynamic configuration through the REST API of the leader.
 

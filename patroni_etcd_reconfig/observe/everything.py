@@ -37,6 +37,7 @@ class Observer:
     state_dir: Path | None = None
     names: frozenset[str] | None = None
     node_deadline: float = NODE_DEADLINE
+    leave_out: frozenset[str] = frozenset()  # Patroni scopes that are not looked at
 
     def observe(self, progress: Progress | None = None, *, connections: bool = False) -> Observation:
         """Return everything there is to see now; raises what EtcdObserver.look raises."""
@@ -67,9 +68,10 @@ class Observer:
         for view in healthy or answering:
             client = self.etcd.client(view.member.client_urls[0])
             try:
-                return look_at_patroni(
+                found = look_at_patroni(
                     client, self.namespace, seconds=self.etcd.deadline, serializable=not healthy
                 )
+                return tuple(cluster for cluster in found if cluster.scope not in self.leave_out)
             except EtcdError as error:
                 failed = failed or error
         if failed and healthy:

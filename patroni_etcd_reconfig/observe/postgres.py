@@ -48,7 +48,7 @@ class PostgresCollector:
             named = combined((*named, *more))
             rest, sql = self._ask(named)
         pairs = [(address, self._replies(address, rest, sql)) for address in named]
-        found = (combine(_base(address, by, at), replies) for address, replies in pairs)
+        found = (combine(_base(_reached(address, rest, sql), by, at), told) for address, told in pairs)
         return tuple(sorted(found, key=lambda one: (one.scope, one.name)))
 
     def _ask(self, addresses: Sequence[Address]) -> tuple[Rest, Sql]:
@@ -109,13 +109,30 @@ def _named(addresses: Iterable[Address], rest: Rest) -> Iterator[Address]:
         yield replace(address, scope=scope, name=name)
 
 
+def _reached(address: Address, rest: Rest, sql: Sql) -> Address:
+    """Put what answered first: later looks go there."""
+    return replace(
+        address,
+        api_urls=tuple(sorted(address.api_urls, key=lambda url: not _is_its(address, rest.results.get(url)))),
+        servers=tuple(sorted(address.servers, key=lambda server: _key(server) not in sql.results)),
+    )
+
+
+def _is_its(address: Address, answer: Mapping[str, Any] | None) -> bool:
+    """Tell whether an answer is this node's; before Patroni 1.2 it says no name.
+
+    A Citus group is part of the scope in the DCS (`demo/0`), and not in what Patroni says of itself.
+    """
+    own = (address.scope.partition("/")[0], address.name)
+    return answer is not None and identity(answer) in (own, ("", ""))
+
+
 def _patroni(address: Address, rest: Rest) -> tuple[Mapping[str, Any] | None, str]:
     """Return the answer of the address that says it is this node, and else why there is none."""
-    # A Citus group is part of the scope in the DCS (`demo/0`), and not in what Patroni says of itself.
-    own, strangers = (address.scope.partition("/")[0], address.name), []
+    strangers = []
     for url in address.api_urls:
         answer = rest.results.get(url)
-        if answer is not None and identity(answer) in (own, ("", "")):
+        if _is_its(address, answer):
             return answer, ""
         if answer is not None:
             strangers.append(f"{url}: is {'/'.join(identity(answer))}")
@@ -131,7 +148,8 @@ def _problem(answers: Answers[Any], keys: Iterable[str]) -> str:
 def _base(address: Address, by: str, at: float) -> PostgresEvidence:
     name = address.name or address.host
     api = address.api_urls[0] if address.api_urls else ""
-    return PostgresEvidence(address.scope, name, address.host, api, collected_by=by, collected_at=at)
+    port = address.servers[0][1] if address.servers else 0
+    return PostgresEvidence(address.scope, name, address.host, api, port, collected_by=by, collected_at=at)
 
 
 def _key(server: tuple[str, int]) -> str:

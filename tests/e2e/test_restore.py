@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from patroni_etcd_reconfig.lab.marker import load_secrets
 from patroni_etcd_reconfig.lab.up import up
 from patroni_etcd_reconfig.lab.writer import connect
 from tests.integration.etcd_servers import wait_until
-from tests.integration.tool import Outcome, Tool
+from tests.integration.tool import CLI, Outcome, Tool
 from tests.nets import free_net
 
 pytestmark = pytest.mark.e2e
@@ -41,7 +43,7 @@ def test_a_snapshot_older_than_a_failover_does_not_bring_the_old_leader_back(lab
         faults.lose_etcd(lab, i)
     faults.power_on(lab, first)  # its etcd has no data: only the snapshot says who led
     running = patroni_pids(lab)
-    done = restore(tool, snapshot, first)
+    done = restore(alone(lab, first), snapshot, first)
     assert done.code == 0, done.err
     assert done.json["measured"]["seconds_to_writable"] > 0
     assert patroni_pids(lab) == running  # those that run have accepted the new cluster id
@@ -50,6 +52,24 @@ def test_a_snapshot_older_than_a_failover_does_not_bring_the_old_leader_back(lab
     assert outcome.good
     assert outcome.leader in (f"pg{last}", f"pg{other}")
     assert len(tool.members()) == len(NODES)
+
+
+@dataclass(frozen=True)
+class OwnFile(Tool):
+    """The tool as on a machine of its own, whose Patroni file names its node only."""
+
+    patroni_file: Path
+
+    def command(self, *words: str) -> list[str]:
+        return [*CLI, "-c", str(self.patroni_file), "-i", str(self.layout.inventory), *words]
+
+
+def alone(lab: Lab, host: int) -> OwnFile:
+    """Give host its own file: after the keys are dropped only the plan knows where the others are."""
+    directory = lab.layout.root / "own"
+    directory.mkdir()
+    own = shutil.copy(lab.layout.pg_yml(host), directory / "patroni.yml")
+    return OwnFile(lab.layout, Path(own))
 
 
 def patroni_pids(lab: Lab) -> list[str]:

@@ -178,3 +178,18 @@ def test_cut_and_damaged_databases_are_named_and_the_log_is_read_all_the_same(
     missing = read_data_dir(tmp_path / "data", None, NAMESPACE)
     assert missing is not None
     assert missing.problems == (f"{database}: is missing",)
+
+
+def test_who_has_the_role_root_is_known_where_authentication_is_on(etcd_dir: Path, tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path, 1, etcd_dir=etcd_dir) as cluster:
+        cluster.start_all()
+        for name in ("root", "admin", "patroni"):
+            _call(cluster, "auth/user/add", {"name": name, "password": "x"})
+        for name in ("app", "root"):
+            _call(cluster, "auth/role/add", {"name": name})
+        for user, role in (("root", "root"), ("admin", "app"), ("admin", "root"), ("patroni", "app")):
+            _call(cluster, "auth/user/grant", {"user": user, "role": role})
+        assert facts(cluster, 1).auth_roots is None
+        _call(cluster, "auth/enable", {})
+        cluster.stop(1)
+        assert facts(cluster, 1).auth_roots == ("admin", "root")

@@ -12,6 +12,7 @@ import click
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option
 from patroni_etcd_reconfig.cli.progress import reporter
+from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.leads import decided_so_far, named_now
 from patroni_etcd_reconfig.cli.recover.plan import leads_option
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
@@ -31,6 +32,7 @@ from patroni_etcd_reconfig.errors import ConfigError
 @click.option("--confirm", metavar="PLAN_ID", help="The plan's id, for scripts; else it is asked for.")
 @click.option("--dry-run", is_flag=True, help="Look whether the plan still fits; change nothing.")
 @leads_option
+@asking_options
 @format_option
 @click.pass_obj
 def command(

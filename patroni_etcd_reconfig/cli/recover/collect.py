@@ -21,6 +21,7 @@ from patroni_etcd_reconfig.adapters.pg_controldata import ControlData
 from patroni_etcd_reconfig.adapters.postgres import PostgresSql, connection_options
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option, show_data
+from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.files import write_json
 from patroni_etcd_reconfig.cli.recover.view import evidence_text, evidence_tsv
 from patroni_etcd_reconfig.clock import SystemClock
@@ -39,22 +40,16 @@ POSTGRES_DEADLINE = 2.5
 
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the evidence to this file.")
-@click.option(
-    "--patroni",
-    multiple=True,
-    metavar="HOST:PORT",
-    help="A Patroni REST API to ask, too, where the DCS tells nothing. Can be given more than once.",
-)
-@click.option("--pg-user", default="", help="Ask PostgreSQL as this user, with PGPASSWORD or PGPASSFILE.")
+@asking_options
 @format_option
 @click.pass_obj
-def command(app: App, output: Path | None, patroni: tuple[str, ...], pg_user: str) -> None:
+def command(app: App, output: Path | None) -> None:
     """Ask every etcd, Patroni and PostgreSQL node what it has; change nothing.
 
     Works with any number of members down, and can be run any number of times. Where one machine can't reach
     all the others, run it on each of them and give all the files to `recover plan`.
     """
-    evidence = collector(app, patroni, pg_user).collect()
+    evidence = collector(app).collect()
     findings = contradictions(evidence)
     if output:
         write_json(output, evidence_document(evidence, findings))
@@ -68,12 +63,12 @@ def _next(evidence: Evidence, output: Path | None) -> tuple[str, ...]:
     return ("recover", "plan", str(output)) if output else ("recover", "collect", "-o", "evidence.json")
 
 
-def collector(app: App, patroni: tuple[str, ...] = (), pg_user: str = "") -> Collector:
+def collector(app: App) -> Collector:
     """Return what collects with the files and options of this invocation."""
     config, inventory = app.patroni, app.inventory
     postgres = PostgresCollector(
         rest=PatroniRest(config, app.insecure),
-        sql=PostgresSql(connection_options(config.raw, os.environ, pg_user)),
+        sql=PostgresSql(connection_options(config.raw, os.environ, app.pg_user)),
         control=_control_files(app),
         port=postgres_port(config),
         deadline=POSTGRES_DEADLINE,
@@ -90,7 +85,7 @@ def collector(app: App, patroni: tuple[str, ...] = (), pg_user: str = "") -> Col
             Place(one.name, one.host, _urls(one.peer_url), _urls(one.client_url))
             for one in inventory.nodes.values()
         ],
-        addresses=_addresses(app, patroni),
+        addresses=_addresses(app),
     )
 
 
@@ -105,8 +100,8 @@ def _urls(url: str) -> tuple[str, ...]:
     return (url,) if url else ()
 
 
-def _addresses(app: App, patroni: tuple[str, ...]) -> tuple[Address, ...]:
-    given = tuple(given_address(text, app.patroni) for text in patroni)
+def _addresses(app: App) -> tuple[Address, ...]:
+    given = tuple(given_address(text, app.patroni) for text in app.patroni_apis)
     own = (local_address(config) for config in configs_on_this_machine(app.patroni))
     return (*(address for address in own if address), *given)
 

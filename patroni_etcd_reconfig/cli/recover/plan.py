@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,17 @@ import click
 
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option, printable, show_data
+from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.files import read_evidence, write_json
 from patroni_etcd_reconfig.cli.recover.planpage import plan_page, plan_tsv
-from patroni_etcd_reconfig.core.findings import Finding, blockers
+from patroni_etcd_reconfig.core.findings import Finding, Severity, blockers
 from patroni_etcd_reconfig.core.recovery.contradictions import contradictions
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence
+from patroni_etcd_reconfig.core.recovery.logins import check_login
 from patroni_etcd_reconfig.core.recovery.model import Choice, RecoveryPlan, Way
 from patroni_etcd_reconfig.core.recovery.plan import plan_recovery
 from patroni_etcd_reconfig.core.recovery.plan_codec import plan_document
-from patroni_etcd_reconfig.errors import ExitCode
+from patroni_etcd_reconfig.errors import ConfigError, ExitCode
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,24 @@ leads_option = click.option(
     "--lead", "leads", multiple=True, callback=_leads, metavar="SCOPE=NAME", help="Let this node lead."
 )
 
+without_option = click.option(
+    "--without-leader",
+    "without",
+    multiple=True,
+    metavar="SCOPE",
+    callback=lambda ctx, param, value: tuple(sorted(set(value))),  # noqa: ARG005
+    help="This Patroni cluster is gone or stopped on purpose: do not wait for its leader.",
+)
+
 
 @click.command()
 @click.argument("files", metavar="[EVIDENCE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--lost", multiple=True, metavar="NAME", help="This member's machine or data is gone for good.")
 @click.option("--survivor", default="", metavar="NAME", help="Go on with this member's data.")
 @leads_option
+@without_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the plan to this file.")
+@asking_options
 @format_option
 @click.pass_obj
 def command(
@@ -75,6 +88,7 @@ def command(
     lost: tuple[str, ...],
     survivor: str,
     leads: tuple[tuple[str, str], ...],
+    without: tuple[str, ...],
     output: Path | None,
 ) -> int:
     """Say from what was collected who survives, who is fenced, and what is lost; change nothing.
@@ -83,13 +97,30 @@ def command(
     itself. Exit 3 when something stands in the way: each blocker says what was seen and which option, if
     any, passes it. Nothing else does.
     """
-    evidence, disagreements = read_evidence(files) if files else (_collect(app), ())
-    plan, findings = plan_recovery(evidence, frozenset(lost), time.time(), Choice(survivor, leads))
-    planned = Made(plan, (*disagreements, *further(evidence, findings), *findings), evidence)
+    evidence, disagreements = evidence_of(app, files) if files else (_collect(app), ())
+    plan, findings = plan_recovery(evidence, frozenset(lost), time.time(), Choice(survivor, leads, without))
+    found = (*disagreements, *further(evidence, findings), *findings, *login_warnings(app, plan))
+    planned = Made(plan, found, evidence)
     written = output if planned.exit_code is ExitCode.DONE else None
     if written:
         write_json(written, planned.document)
     return show_plan(app, planned, written)
+
+
+def evidence_of(app: App, files: tuple[Path, ...]) -> tuple[Evidence, tuple[Finding, ...]]:
+    """Read evidence that was collected before: nobody is asked then, so an option that says whom is wrong."""
+    if app.patroni_apis or app.pg_user:
+        raise click.UsageError("--patroni and --pg-user are for collecting: leave out them, or the EVIDENCE")
+    return read_evidence(files)
+
+
+def login_warnings(app: App, plan: RecoveryPlan) -> tuple[Finding, ...]:
+    """What will block `recover apply` with the Patroni file at hand, if there is one."""
+    try:
+        found = check_login(plan, app.patroni.username)
+    except ConfigError:
+        return ()
+    return tuple(replace(finding, severity=Severity.WARNING) for finding in found)
 
 
 def show_plan(app: App, planned: Made, written: Path | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from patroni_etcd_reconfig.cli.app import App
@@ -25,9 +26,12 @@ NO_REASON_TO_WAIT = frozenset(
 )
 
 
-def rebuild(app: App, seats: tuple[Seat, ...]) -> Facts:
-    """Add the seats that do not vote yet, or go on with the addition that an earlier run began."""
-    app = replace(app, accept=app.accept | NO_REASON_TO_WAIT)
+def rebuild(app: App, leaderless: Callable[[], frozenset[str]], seats: tuple[Seat, ...]) -> Facts:
+    """Add the seats that do not vote yet, or go on with the addition that an earlier run began.
+
+    Patroni clusters that are `leaderless` keep nobody else's members from coming back.
+    """
+    app = replace(app, accept=app.accept | NO_REASON_TO_WAIT, leave_out=leaderless())
     wiring = Wiring(app)
     etcd = wiring.observe().etcd
     missing = _missing(etcd, seats)
@@ -39,7 +43,7 @@ def rebuild(app: App, seats: tuple[Seat, ...]) -> Facts:
     try:
         result = _go_on(wiring, begun[0]) if begun else _add(wiring, etcd, missing)
     except EndedMeanwhile:
-        return rebuild(app, seats)
+        return rebuild(app, leaderless, seats)
     if result.error:
         raise result.error
     return {"rebuilt": [seat.name for seat in seats]}

@@ -13,10 +13,19 @@ from patroni_etcd_reconfig.adapters.snapshot_file import read_snapshot
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option
 from patroni_etcd_reconfig.cli.recover.apply import carry_out
+from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.collect import collector
-from patroni_etcd_reconfig.cli.recover.files import read_evidence, write_json
+from patroni_etcd_reconfig.cli.recover.files import write_json
 from patroni_etcd_reconfig.cli.recover.leads import decided_so_far, named_now
-from patroni_etcd_reconfig.cli.recover.plan import Made, further, leads_option, show_plan
+from patroni_etcd_reconfig.cli.recover.plan import (
+    Made,
+    evidence_of,
+    further,
+    leads_option,
+    login_warnings,
+    show_plan,
+    without_option,
+)
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.cli.recover.planpage import plan_page
 from patroni_etcd_reconfig.cli.recover.recoveryview import plan_text
@@ -44,13 +53,13 @@ class _Asked:
     evidence: tuple[Path, ...]
     node: str
     lost: frozenset[str]
-    leads: tuple[tuple[str, str], ...]
+    choice: Choice
     raw: bool
 
     @property
     def wish(self) -> Wish:
         """Return it as planning takes it."""
-        return Wish(self.node, self.lost, Choice(leads=self.leads), self.raw)
+        return Wish(self.node, self.lost, self.choice, self.raw)
 
 
 @click.command()
@@ -59,12 +68,14 @@ class _Asked:
 @click.option("--node", default="", metavar="NAME", help="Restore on this node; else the first one here.")
 @click.option("--lost", multiple=True, metavar="NAME", help="This member's machine or data is gone for good.")
 @leads_option
+@without_option
 @click.option("--raw-database", is_flag=True, help="FILE is a copied member/snap/db, without a hash.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Only write the plan, for `recover apply`."
 )
 @click.option("--confirm", metavar="PLAN_ID", help="Carry out the plan that was shown under this id.")
 @click.option("--dry-run", is_flag=True, help="Plan, and look whether it can be done; change nothing.")
+@asking_options
 @format_option
 @click.pass_obj
 def command(
@@ -74,6 +85,7 @@ def command(
     node: str,
     lost: tuple[str, ...],
     leads: tuple[tuple[str, str], ...],
+    without: tuple[str, ...],
     raw_database: bool,
     output: Path | None,
     confirm: str | None,
@@ -87,7 +99,7 @@ def command(
     """
     if output and (confirm is not None or dry_run):
         raise click.UsageError("-o only writes the plan: leave out --confirm and --dry-run")
-    asked = _Asked(file.absolute(), files, node, frozenset(lost), leads, raw_database)
+    asked = _Asked(file.absolute(), files, node, frozenset(lost), Choice("", leads, without), raw_database)
     known = _begun(app, asked) if confirm is None else _confirmed(app, asked, confirm)
     if known and not output:
         return _go_on(app, known, leads, confirm, dry_run=dry_run)
@@ -139,7 +151,7 @@ def _begun(app: App, asked: _Asked) -> RecoveryPlan | None:
 
 def _made(app: App, asked: _Asked) -> Made:
     snapshot = read_snapshot(asked.file, app.patroni.namespace)
-    evidence, disagreements = read_evidence(asked.evidence) if asked.evidence else _collect(app, snapshot)
+    evidence, disagreements = evidence_of(app, asked.evidence) if asked.evidence else _collect(app, snapshot)
     here = [name for name, one in app.inventory.nodes.items() if one.via == "local"]
     node = choose_node(evidence, asked.node, here)
     wish = replace(
@@ -150,7 +162,8 @@ def _made(app: App, asked: _Asked) -> Made:
         reserve=app.policy.min_free_bytes,
     )
     plan, findings = plan_restore(evidence, snapshot, wish, time.time())
-    return Made(plan, (*disagreements, *further(evidence, findings), *findings), evidence)
+    found = (*disagreements, *further(evidence, findings), *findings, *login_warnings(app, plan))
+    return Made(plan, found, evidence)
 
 
 def _tool(app: App, name: str) -> RestoreTool:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.wiring import Wiring
-from patroni_etcd_reconfig.core.findings import Finding, blockers
+from patroni_etcd_reconfig.core.findings import blockers
 from patroni_etcd_reconfig.core.model import KeyValue
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
@@ -25,8 +25,8 @@ class Asking(Protocol):
         """Ask every PostgreSQL node that these keys name."""
 
 
-def look(app: App, asking: Asking) -> tuple[Finding, ...]:
-    """Return what a recovery has not reached, and what is worth knowing; changes nothing."""
+def look(app: App, asking: Asking) -> Goal:
+    """Return what there is now, against what the plan wants; changes nothing."""
     wiring, plan = Wiring(app), asking.plan
     seen = wiring.observe()
     postgres: tuple[PostgresEvidence, ...] = ()
@@ -36,13 +36,14 @@ def look(app: App, asking: Asking) -> tuple[Finding, ...]:
             postgres = asking.postgres(wiring.roster.voters()[0].range(prefix, prefix=True).kvs)
         except EtcdError:
             postgres = ()
-    return Goal(plan, seen, postgres, same_hashes(wiring.roster, seen.etcd)).findings()
+    return Goal(plan, seen, postgres, same_hashes(wiring.roster, seen.etcd))
 
 
 def verify(app: App, asking: Asking) -> Facts:
     """Return when the goal is reached; NotVerifiedError names what is missing."""
-    findings = look(app, asking)
+    goal = look(app, asking)
+    findings = goal.findings()
     if stopping := blockers(findings):
         words = "; ".join(f"{finding.subject}: {finding.detail}" for finding in stopping)
         raise NotVerifiedError(words, hint=stopping[0].remedy, code=stopping[0].code)
-    return {"verified": [finding.as_dict() for finding in findings]}
+    return {"verified": [finding.as_dict() for finding in findings], "leading": goal.leading()}

@@ -8,6 +8,7 @@ import click
 
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import format_option, show_data, show_findings
+from patroni_etcd_reconfig.cli.recover.asking import asking_options
 from patroni_etcd_reconfig.cli.recover.leads import decided_so_far
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.cli.recover.verification import look
@@ -19,12 +20,14 @@ from patroni_etcd_reconfig.errors import ExitCode
 
 @click.command()
 @click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path))
+@asking_options
 @format_option
 @click.pass_obj
 def command(app: App, plan_file: Path) -> int:
     """Check that the recovery of PLAN reached its goal; change nothing. Exit code 5 when it did not."""
     plan = decided_so_far(app, read_plan(plan_file))
-    findings = look(app, RecoveryWiring(app, plan, app.command_line("recover", "apply", str(plan_file))))
+    again = app.command_line("recover", "apply", str(plan_file))
+    findings = look(app, RecoveryWiring(app, plan, again)).findings()
     good = not blockers(findings)
     _show(app, plan, findings, good)
     return int(ExitCode.DONE if good else ExitCode.NOT_VERIFIED)

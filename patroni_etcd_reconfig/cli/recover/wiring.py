@@ -25,8 +25,14 @@ from patroni_etcd_reconfig.cli.recover.rebuilding import rebuild
 from patroni_etcd_reconfig.cli.recover.verification import verify
 from patroni_etcd_reconfig.clock import SystemClock
 from patroni_etcd_reconfig.core.model import KeyValue, PatroniCluster
-from patroni_etcd_reconfig.core.recovery.addresses import addresses_in_keys, combined
+from patroni_etcd_reconfig.core.recovery.addresses import (
+    Address,
+    addresses_in_keys,
+    addresses_in_plan,
+    combined,
+)
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.logins import check_login
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Way
 from patroni_etcd_reconfig.core.recovery.steps import RecoveryStep
 from patroni_etcd_reconfig.engine.recovery.actions import RecoveryActions
@@ -36,7 +42,7 @@ from patroni_etcd_reconfig.engine.recovery.journal import RecoveryJournal, opera
 from patroni_etcd_reconfig.engine.recovery.loop import Facts, RecoveryReporter
 from patroni_etcd_reconfig.engine.recovery.opening import READY as OPENED
 from patroni_etcd_reconfig.engine.recovery.opening import Opening
-from patroni_etcd_reconfig.engine.recovery.operation import Recovery
+from patroni_etcd_reconfig.engine.recovery.operation import Recovery, SituationError
 from patroni_etcd_reconfig.engine.recovery.repairing import Repairing
 from patroni_etcd_reconfig.errors import ConfigError
 from patroni_etcd_reconfig.observe.patroni import look_at_patroni
@@ -87,13 +93,22 @@ class RecoveryWiring:
         )
 
     def collect(self) -> Evidence:
-        """Look again at the members that the plan is of."""
+        """Look again at the members that the plan is of; SituationError where our login does not suffice."""
+        if stopping := tuple(check_login(self.plan, self.app.patroni.username)):
+            raise SituationError(stopping)
         return replace(self.collector, patience=PATIENCE).look_at_members()
 
     def postgres(self, kvs: tuple[KeyValue, ...]) -> tuple[PostgresEvidence, ...]:
-        """Ask every PostgreSQL node that these keys, or the Patroni file, name."""
+        """Ask every PostgreSQL node that these keys, the plan, or the Patroni file, name."""
+        return self._ask(addresses_in_keys([kvs], self.plan.namespace), addresses_in_plan(self.plan.scopes))
+
+    def _postgres_in_quarantine(self, kvs: tuple[KeyValue, ...]) -> tuple[PostgresEvidence, ...]:
+        """Ask them where they were when the plan was made: no key can be newer."""
+        return self._ask(addresses_in_plan(self.plan.scopes), addresses_in_keys([kvs], self.plan.namespace))
+
+    def _ask(self, *likely: tuple[Address, ...]) -> tuple[PostgresEvidence, ...]:
         seen = self.collector
-        addresses = combined((*addresses_in_keys([kvs], self.plan.namespace), *seen.addresses))
+        addresses = combined((*(one for group in likely for one in group), *seen.addresses))
         return seen.postgres.collect(addresses, seen.host, self.clock.wall())
 
     def _touched(self) -> tuple[str, ...]:
@@ -148,11 +163,16 @@ class RecoveryWiring:
             isolation=isolation,
             opening=opening,
             repair=self._repairing(isolation, journal, reporter).repair if isolation else dict,
-            rebuild=partial(rebuild, self.app),
+            rebuild=partial(rebuild, self.app, partial(self._leaderless, journal)),
             verify=partial(verify, self.app, self),
             check=self._check_restore,
             restore=self._restore,
         ).act
+
+    def _leaderless(self, journal: RecoveryJournal) -> frozenset[str]:
+        """Return the scopes that have no leader on purpose, and those that got none."""
+        meant = (scope.scope for scope in self.plan.scopes if scope.without_leader)
+        return frozenset((*meant, *journal.record.facts.get("leaderless", ())))
 
     def _fencing(self, reporter: RecoveryReporter) -> Fencing:
         return Fencing(
@@ -189,7 +209,12 @@ class RecoveryWiring:
         self, isolation: Isolation, journal: RecoveryJournal, reporter: RecoveryReporter
     ) -> Repairing:
         return Repairing(
-            self.plan, isolation.client, self.postgres, journal.note, reporter.say, again=self.again
+            self.plan,
+            isolation.client,
+            self._postgres_in_quarantine,
+            journal.note,
+            reporter.say,
+            again=self.again,
         )
 
     def _copy_data(self, name: str, label: str) -> Facts:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from patroni_etcd_reconfig.core.model import KeyValue
 from patroni_etcd_reconfig.core.patroni_keys import ScopeKeys, group_by_scope
+from patroni_etcd_reconfig.core.recovery.model import ScopePlan
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,21 @@ def addresses_in_keys(copies: Iterable[tuple[KeyValue, ...]], namespace: str) ->
             found += _of_members(scope)
             found += _of_failsafe(scope)
     return combined(address for _, address in sorted(found, key=lambda pair: -pair[0]))
+
+
+def addresses_in_plan(scopes: Iterable[ScopePlan]) -> tuple[Address, ...]:
+    """Return where the nodes were when a plan was made: a snapshot's keys that named them are dropped."""
+    return tuple(
+        Address(
+            scope.scope,
+            one.name,
+            (base_url(one.api_url),) if base_url(one.api_url) else (),
+            ((one.host, one.port),) if one.host and one.port else (),
+        )
+        for scope in scopes
+        for one in scope.candidates
+        if base_url(one.api_url) or (one.host and one.port)
+    )
 
 
 def combined(addresses: Iterable[Address]) -> tuple[Address, ...]:

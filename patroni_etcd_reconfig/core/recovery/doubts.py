@@ -64,7 +64,8 @@ def _nobody(scope: str, standing: Standing) -> Finding:
         f"no PostgreSQL node is known that could lead; told of their WAL: {told}; "
         f"not asked: {', '.join(standing.unknown) or 'none'}",
         "make one of them reachable and collect again, or name the one that shall lead: "
-        + lead_option(scope, "NAME"),
+        + lead_option(scope, "NAME")
+        + f"; or, if it is gone or stopped on purpose: --without-leader {scope}",
     )
 
 

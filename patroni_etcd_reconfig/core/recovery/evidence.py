@@ -37,6 +37,7 @@ class DataDirFacts:
     torn_tail: bool = False
     problems: tuple[str, ...] = ()
     size: int = 0  # bytes on disk
+    auth_roots: tuple[str, ...] | None = None  # users with etcd's role root; None: no authentication is on
     last_written_at: float | None = None  # wall time of the last change to the log or the database
 
 
@@ -84,6 +85,7 @@ class PostgresEvidence:
     name: str
     host: str = ""
     api_url: str = ""
+    port: int = 0  # of PostgreSQL; 0 = nothing names it
     source: str = "none"  # sql, rest, controldata, none
     running: bool | None = None
     in_recovery: bool | None = None

@@ -23,6 +23,7 @@ class Choice:
 
     survivor: str = ""  # --survivor NAME
     leads: tuple[tuple[str, str], ...] = ()  # --lead SCOPE=NAME
+    without: tuple[str, ...] = ()  # --without-leader SCOPE
 
     def lead(self, scope: str) -> str | None:
         """Return whom the operator named for a scope."""
@@ -45,6 +46,7 @@ class Survivor:
     snapshot_sha256: str = ""
     peer_urls: tuple[str, ...] = ()  # as its node has them now; its member list may still say others
     snapshot_size: int = 0  # bytes of the file
+    auth_roots: tuple[str, ...] | None = None  # users with etcd's role root; None: no authentication is on
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ class Candidate:
     lsn: int | None
     behind: int | None
     note: str = ""
+    host: str = ""  # where it was asked, or should have been; "" = not known
+    port: int = 0  # of PostgreSQL; 0 = nothing names it
+    api_url: str = ""  # base URL of its Patroni's REST API
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class ScopePlan:
     paused: bool = False
     synchronous: bool = False
     chosen: bool = False  # `should_lead` was named by the operator, against or without evidence
+    without_leader: bool = False  # the operator says that it has none, and that nobody waits for one
 
 
 @dataclass(frozen=True)

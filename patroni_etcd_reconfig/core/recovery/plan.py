@@ -12,6 +12,7 @@ from patroni_etcd_reconfig.core.recovery import obstacles
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, NodeEvidence
 from patroni_etcd_reconfig.core.recovery.fencing import COLLECT, fences_around, fencing_findings
 from patroni_etcd_reconfig.core.recovery.holders import Holder, holders_in, voters_of
+from patroni_etcd_reconfig.core.recovery.leaderless import unknown_scopes, without_option
 from patroni_etcd_reconfig.core.recovery.model import Choice, Fence, RecoveryPlan, Survivor, Way
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
 from patroni_etcd_reconfig.core.recovery.scopes import ScopeView, scopes_of
@@ -111,6 +112,7 @@ def _about_starting(survey: _Survey, views: tuple[ScopeView, ...]) -> Iterator[F
     yield from obstacles.wrongly_lost(survey.lost, survey.evidence)
     yield obstacles.can_start(survey.startable, survey.voters_running, voters, forgotten)
     yield from obstacles.moved(starting, survey.members)
+    yield from unknown_scopes(survey.choice, (view.plan.scope for view in views))
     for view in views:
         yield from about_postgres(view.findings, whole=not forgotten)
     yield from _old(survey)
@@ -155,6 +157,7 @@ def _choices(survey: _Survey) -> Iterator[str]:
     if survey.choice.survivor:
         yield f"--survivor {survey.choice.survivor}"
     yield from (f"--lead {scope}={name}" for scope, name in survey.choice.leads)
+    yield from map(without_option, survey.choice.without)
 
 
 def _survivor(survey: _Survey) -> Holder | None:
@@ -179,6 +182,7 @@ def _findings(
     away = frozenset(unseen(survey.evidence, survey.family))
     yield from fencing_findings(plan.fence, evidence, survey.lost - away, holder.name)
     yield from can_come_back(away - survey.lost)
+    yield from unknown_scopes(survey.choice, (view.plan.scope for view in views))
     for view in views:
         yield from view.findings
     yield from _old(survey)
@@ -196,6 +200,7 @@ def _described(holder: Holder, family: tuple[Holder, ...]) -> Survivor:
         running=holder.running,
         why=_why(holder, family),
         peer_urls=holder.node.peer_urls or (own.peer_urls if own else ()),
+        auth_roots=holder.node.data.auth_roots if holder.node.data else None,
     )
 
 

@@ -25,6 +25,7 @@ from patroni_etcd_reconfig.core.recovery.fencing import (
     node_of,
 )
 from patroni_etcd_reconfig.core.recovery.holders import Holder, holders_in
+from patroni_etcd_reconfig.core.recovery.leaderless import unknown_scopes, without_option
 from patroni_etcd_reconfig.core.recovery.model import Choice, Fence, RecoveryPlan, ScopePlan, Survivor, Way
 from patroni_etcd_reconfig.core.recovery.plan_codec import with_id
 from patroni_etcd_reconfig.core.recovery.restore_checks import (
@@ -53,6 +54,7 @@ class SnapshotFile:
     written_at: float  # wall time of the file's last change
     keys: tuple[KeyValue, ...] = ()
     members: tuple[Member, ...] = ()
+    auth_roots: tuple[str, ...] | None = None  # users with etcd's role root; None: no authentication is on
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def _scope(view: ScopeView, file: SnapshotFile, namespace: str) -> ScopePlan:
 
 def _survivor(name: str, member_id: int, urls: tuple[str, ...], file: SnapshotFile) -> Survivor:
     why = f"a new cluster from {file.path}, revision {file.revision}"
-    return Survivor(name, member_id, 0, 0, 0, 0, False, why, file.path, file.sha256, urls, file.size)
+    where = (file.path, file.sha256, urls, file.size, file.auth_roots)
+    return Survivor(name, member_id, 0, 0, 0, 0, False, why, *where)
 
 
 def _fences(
@@ -191,6 +194,7 @@ def choices_of(wish: Wish) -> Iterator[str]:
     """Return what was decided without proof, as the options say it."""
     yield from (f"--lost {name}" for name in sorted(wish.lost))
     yield from (f"--lead {scope}={name}" for scope, name in wish.choice.leads)
+    yield from map(without_option, wish.choice.without)
     if wish.raw:
         yield "--raw-database"
 
@@ -212,6 +216,7 @@ def _findings(
     yield from _newer(holders, file)
     yield from fencing_findings(plan.fence, evidence, wish.lost, wish.node)
     yield from _paused(evidence, file)
+    yield from unknown_scopes(wish.choice, (view.plan.scope for view in views))
     for view in views:
         yield from view.findings
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from patroni_etcd_reconfig.core.findings import Finding, Severity
+from patroni_etcd_reconfig.core.findings import Finding, Severity, blockers
 from patroni_etcd_reconfig.core.model import KeyValue
 from patroni_etcd_reconfig.core.patroni_keys import ScopeKeys, group_by_scope
 from patroni_etcd_reconfig.core.recovery.audit import audit
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.leaderless import audit_scope, contradictions_of
 from patroni_etcd_reconfig.core.recovery.model import Candidate, Choice, ScopePlan
 from patroni_etcd_reconfig.core.recovery.repairs import is_paused
 from patroni_etcd_reconfig.core.recovery.standing import (
@@ -44,18 +45,19 @@ def scopes_of(evidence: Evidence, keys: Iterable[KeyValue], choice: Choice) -> t
     found = {one.scope: one for one in group_by_scope(keys, f"/{evidence.namespace.strip('/')}")}
     # Without a scope: an address that an operator named, and that did not say whose it is.
     names = set(found) | {one.scope for one in evidence.postgres if one.scope}
-    return tuple(
-        _view(found.get(name) or ScopeKeys(name, {}), evidence, choice.lead(name)) for name in sorted(names)
-    )
+    return tuple(_view(found.get(name) or ScopeKeys(name, {}), evidence, choice) for name in sorted(names))
 
 
-def _view(found: ScopeKeys, evidence: Evidence, chosen: str | None) -> ScopeView:
+def _view(found: ScopeKeys, evidence: Evidence, choice: Choice) -> ScopeView:
     nodes = evidence.scope(found.scope)
     standing = standing_of(nodes, found)
-    plan = _plan(found, nodes, standing, chosen)
-    done = audit(found, nodes, plan, evidence.namespace)
+    plan = _plan(found, nodes, standing, choice)
+    if plan.without_leader and blockers(audit(found, nodes, plan, evidence.namespace).findings):
+        plan = replace(plan, should_lead=None)  # nothing carries one
+    done = audit_scope(found, nodes, plan, evidence.namespace)
     # Its repairs are what is stale; where doubts hold them back, they follow once the doubts are passed.
-    passed = done if done.repairs else audit(found, nodes, replace(plan, chosen=True), evidence.namespace)
+    sure = done.repairs or plan.without_leader
+    passed = done if sure else audit(found, nodes, replace(plan, chosen=True), evidence.namespace)
     prefix = f"/{evidence.namespace.strip('/')}/{found.scope}/"
     stale = tuple(repair.key.removeprefix(prefix) for repair in passed.repairs)
     losses = tuple(
@@ -63,25 +65,28 @@ def _view(found: ScopeKeys, evidence: Evidence, chosen: str | None) -> ScopeView
         for one in done.findings
         if one.code in _LOSSES and one.severity is not Severity.BLOCKER
     )
+    findings = (*done.findings, *contradictions_of(choice, nodes))
     against = against_keys(found, standing, plan)
-    return ScopeView(replace(plan, stale=stale), done.findings, losses, against)
+    return ScopeView(replace(plan, stale=stale), findings, losses, against)
 
 
 def _plan(
-    found: ScopeKeys, nodes: tuple[PostgresEvidence, ...], standing: Standing, chosen: str | None
+    found: ScopeKeys, nodes: tuple[PostgresEvidence, ...], standing: Standing, choice: Choice
 ) -> ScopePlan:
+    chosen = choice.lead(found.scope)
     lead = standing.node(chosen) if chosen else standing.best
     initialize = found.keys.get("initialize")
     return ScopePlan(
         scope=found.scope,
         leader_in_dcs=leader_in(found),
         should_lead=chosen or (lead.name if lead else None),
-        candidates=tuple(_candidates(standing, lead)),
+        candidates=tuple(_candidates(nodes, standing, lead)),
         system_identifier=(lead.system_identifier if lead else "")
         or (initialize.value if initialize else ""),
         paused=is_paused(found, nodes),
         synchronous=is_synchronous(found, nodes),
         chosen=chosen is not None,
+        without_leader=found.scope in choice.without,
     )
 
 
@@ -94,11 +99,15 @@ def is_synchronous(found: ScopeKeys, nodes: Iterable[PostgresEvidence]) -> bool:
     return mode in (True, "quorum", "on", "true") or bool(sync.get("leader")) or told
 
 
-def _candidates(standing: Standing, lead: PostgresEvidence | None) -> Iterator[Candidate]:
-    for one in standing.ranked:
-        yield Candidate(one.name, one.timeline, one.lsn, _behind(one, lead), _note(one))
-    for name in standing.unknown:
-        yield Candidate(name, None, None, None, "not asked")
+def _candidates(
+    nodes: tuple[PostgresEvidence, ...], standing: Standing, lead: PostgresEvidence | None
+) -> Iterator[Candidate]:
+    known = {one.name: one for one in nodes}
+    told = (Candidate(o.name, o.timeline, o.lsn, _behind(o, lead), _note(o)) for o in standing.ranked)
+    silent = (Candidate(name, None, None, None, "not asked") for name in standing.unknown)
+    for one in (*told, *silent):
+        at = known.get(one.name)
+        yield replace(one, host=at.host, port=at.port, api_url=at.api_url) if at else one
 
 
 def _behind(one: PostgresEvidence, lead: PostgresEvidence | None) -> int | None:

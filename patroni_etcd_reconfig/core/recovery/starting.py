@@ -31,6 +31,7 @@ from patroni_etcd_reconfig.core.recovery.standing import (
 # Open questions on who got how far. Where etcd lost nothing, they are Patroni's, as on any other day.
 _PATRONI_DECIDES = frozenset(
     {"PG_NOT_ASKED", "PG_POSITION_UNSURE", "PG_DCS_AHEAD", "PG_NOBODY", "PG_AHEAD", "PG_NOFAILOVER_AHEAD"}
+    | {"PG_WITHOUT_LEADER"}
 )
 _OF_THE_AUDIT = frozenset({"PG_PATRONI_SILENT"})  # it waits for the name that the audit writes
 

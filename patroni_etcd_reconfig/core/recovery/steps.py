@@ -149,7 +149,8 @@ _KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in RecoveryStep.
 def steps_of(plan: RecoveryPlan) -> tuple[RecoveryStep, ...]:
     """Return the steps of a plan, in order; none where a majority serves. ValueError: no such way yet."""
     scopes = tuple(scope.scope for scope in plan.scopes)
-    end: tuple[RecoveryStep, ...] = (*((AwaitLeaders(scopes),) if scopes else ()), *_rebuild(plan))
+    awaited = tuple(scope.scope for scope in plan.scopes if not scope.without_leader)
+    end: tuple[RecoveryStep, ...] = (*((AwaitLeaders(awaited),) if awaited else ()), *_rebuild(plan))
     if plan.way is Way.NOTHING:
         return ()
     if plan.way is Way.START:

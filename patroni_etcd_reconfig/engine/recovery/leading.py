@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from patroni_etcd_reconfig.core.model import PatroniCluster
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
+from patroni_etcd_reconfig.core.recovery.standing import is_primary
 from patroni_etcd_reconfig.engine.recovery.loop import Facts
 from patroni_etcd_reconfig.errors import EtcdError, StepFailedError
 from patroni_etcd_reconfig.ports import Clock, EtcdApi
@@ -17,6 +18,16 @@ PAUSE = 0.02  # seconds between two looks
 LOOPS = 3
 SLOWEST = 20.0  # seconds of a loop and a retry_timeout, by Patroni's defaults
 MAX_RESTARTS = 5  # to raise the term further, where Patroni remembers one that nobody could know of
+
+
+def takes_writes(one: PostgresEvidence) -> bool:
+    """Tell whether a node is a primary that runs, by its own word or by its Patroni's."""
+    return one.source in ("sql", "rest") and is_primary(one)
+
+
+def place_of(one: PostgresEvidence) -> Facts:
+    """Return who leads, and how far it is, as the journal keeps it."""
+    return {"leader": one.name, "timeline": one.timeline, "lsn": one.lsn}
 
 
 @dataclass
@@ -37,12 +48,16 @@ class Leaders:
     since: float
     _writable: dict[str, str] = field(default_factory=dict, init=False)  # leaders by scope
     _timelines: dict[str, int | None] = field(default_factory=dict, init=False)  # as PostgreSQL says
+    _by_rest: set[str] = field(default_factory=set, init=False)  # scopes that only a Patroni speaks for
+    _places: dict[str, Facts] = field(default_factory=dict, init=False)  # how far the leaders are
+    _led: set[str] = field(default_factory=set, init=False)  # scopes whose leader renews its lease
     _writable_at: float | None = field(default=None, init=False)  # wall time at which all were
 
     def wait(self, scopes: Iterable[str], began_at: float) -> Facts:
         """Return when all lead; `began_at` is the wall time at which the operator gave the command.
 
         A paused cluster in which no primary runs promotes nobody: it is left alone after a while, and named.
+        So is any other without a leader where some have one: those should not wait for their other members.
         """
         waiting, restarts = set(scopes), 0
         deadline = self._patience()
@@ -50,10 +65,21 @@ class Leaders:
             if self.clock.monotonic() > deadline:
                 waiting -= self._paused(waiting)
                 restarts += bool(waiting)
+                if self._leave(waiting, restarts):
+                    break
                 self._help(waiting, restarts)
                 deadline = self._patience()
             self.clock.sleep(PAUSE)
-        facts = {"leaders": dict(self._writable), "restarts": restarts}
+        return self._facts(waiting, restarts, began_at)
+
+    def _facts(self, leaderless: set[str], restarts: int, began_at: float) -> Facts:
+        facts = {
+            "leaders": dict(self._writable),
+            "leading": dict(self._places),
+            "leaderless": sorted(leaderless),
+            "only_rest": sorted(self._by_rest),
+            "restarts": restarts,
+        }
         if self._writable_at is None:
             return facts
         return {**facts, "seconds_to_writable": round(self._writable_at - began_at, 3)}
@@ -64,10 +90,13 @@ class Leaders:
         for cluster in clusters:
             if cluster.scope not in self._writable and (leader := self._writable_leader(cluster)):
                 self._writable[cluster.scope] = leader
-                self.say(f"{cluster.scope}: {leader} takes writes")
+                does = "leads the standby cluster" if cluster.standby_cluster else "takes writes"
+                self.say(f"{cluster.scope}: {leader} {does}")
         if waiting and waiting <= self._writable.keys() and self._writable_at is None:
             self._writable_at = self.clock.wall()
-        yield from (c.scope for c in clusters if c.scope in self._writable and self._renewed(c))
+        leading = {c.scope for c in clusters if c.scope in self._writable and self._renewed(c)}
+        self._led |= leading
+        yield from leading
 
     def _clusters(self) -> tuple[PatroniCluster, ...]:
         try:
@@ -82,9 +111,16 @@ class Leaders:
             found = self.look_at_postgres(self.client(), cluster.scope, cluster.leader)
         except EtcdError:
             return None
-        if found is None or found.source != "sql" or found.in_recovery is not False:
+        if cluster.standby_cluster:
+            self._places[cluster.scope] = place_of(found or PostgresEvidence(cluster.scope, cluster.leader))
+            return cluster.leader
+        if found is None or not takes_writes(found):
             return None
+        self._places[cluster.scope] = place_of(found)
         self._timelines[cluster.scope] = found.timeline
+        if found.source != "sql" and cluster.scope not in self._by_rest:
+            self._by_rest.add(cluster.scope)
+            self.say(f"{cluster.scope}: only Patroni says so; PostgreSQL could not be asked: {found.problem}")
         return cluster.leader
 
     def _renewed(self, cluster: PatroniCluster) -> bool:
@@ -106,6 +142,14 @@ class Leaders:
     def _patience(self) -> float:
         slowest = max((c.loop_wait + c.retry_timeout for c in self._clusters()), default=SLOWEST)
         return self.clock.monotonic() + LOOPS * slowest
+
+    def _leave(self, waiting: set[str], restarts: int) -> bool:
+        """Where some lead, etcd's term is not what keeps the others: it is restarted once for them."""
+        if not (waiting and self._led) or (self.restart is not None and restarts == 1):
+            return False
+        names = ", ".join(sorted(waiting))
+        self.say(f"{names}: no leader; going on for the others, which lead")
+        return True
 
     def _help(self, waiting: set[str], restarts: int) -> None:
         names = ", ".join(sorted(waiting))

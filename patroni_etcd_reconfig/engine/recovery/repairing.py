@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from patroni_etcd_reconfig.core.findings import Finding, blockers
 from patroni_etcd_reconfig.core.model import KeyValue
 from patroni_etcd_reconfig.core.patroni_keys import ScopeKeys, group_by_scope
-from patroni_etcd_reconfig.core.recovery.audit import audit
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.leaderless import audit_scope
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan
 from patroni_etcd_reconfig.core.recovery.repairs import PutKey, Repair
 from patroni_etcd_reconfig.engine.recovery.isolation import RecoveryBlockedError
@@ -38,21 +38,30 @@ class Repairing:
         What is about to be changed is in the journal before it is.
         """
         done: list[str] = []
+        written: set[str] = set()
         for _ in range(ROUNDS):
-            repairs, findings = self._audit()
+            kvs, repairs, findings = self._audit()
             if stopping := blockers(findings):
                 raise _blocked(tuple(self._here(finding) for finding in stopping))
             if not repairs:
-                return {"repairs": done, "audit": [finding.as_dict() for finding in findings]}
+                told = [finding.as_dict() for finding in findings]
+                return {"repairs": done, "audit": told, "kept_keys": self._kept(kvs, written)}
             self.note({"repairing": [_in_words(repair) for repair in repairs]})
-            done += [_in_words(repair) for repair in repairs if self._apply(repair)]
+            changed = [repair for repair in repairs if self._apply(repair)]
+            done += map(_in_words, changed)
+            written |= {repair.key for repair in changed}
         raise StepFailedError(
             f"Patroni's keys were repaired {ROUNDS} times and still want repairs: {_in_words(repairs[0])}",
             hint="somebody else writes to this etcd: find out who; then give the same command again",
             code="REPAIR",
         )
 
-    def _audit(self) -> tuple[list[Repair], tuple[Finding, ...]]:
+    def _kept(self, kvs: tuple[KeyValue, ...], written: set[str]) -> Facts:
+        """Return by scope the names of the keys that stay as they were."""
+        found = group_by_scope((kv for kv in kvs if kv.key not in written), self.plan.namespace)
+        return {keys.scope: sorted(keys.keys) for keys in found}
+
+    def _audit(self) -> tuple[tuple[KeyValue, ...], list[Repair], tuple[Finding, ...]]:
         kvs = self.client().range(self.plan.namespace.rstrip("/") + "/", prefix=True).kvs
         found = {keys.scope: keys for keys in group_by_scope(kvs, self.plan.namespace)}
         postgres = self.postgres(kvs)
@@ -61,10 +70,10 @@ class Repairing:
         for scope in self.plan.scopes:
             keys = found.get(scope.scope) or ScopeKeys(scope.scope, {})
             nodes = [one for one in postgres if one.scope == scope.scope]
-            result = audit(keys, nodes, scope, self.plan.namespace)
+            result = audit_scope(keys, nodes, scope, self.plan.namespace)
             repairs += result.repairs
             findings += result.findings
-        return repairs, tuple(findings)
+        return kvs, repairs, tuple(findings)
 
     def _here(self, finding: Finding) -> Finding:
         """No other plan leads on from here: a leader is named to the command that goes on."""

@@ -9,11 +9,13 @@ from typing import Any
 from patroni_etcd_reconfig.core.findings import Finding, blocker, info, warning
 from patroni_etcd_reconfig.core.model import Health, Observation, PatroniCluster, format_id
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
+from patroni_etcd_reconfig.core.recovery.kept import kept
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, ScopePlan, Way
 from patroni_etcd_reconfig.core.recovery.restore_checks import revision_goes_back
 from patroni_etcd_reconfig.core.relocation_checks import check_hosts
 from patroni_etcd_reconfig.engine.recovery.isolation import NO_SPACE, no_space_words
 from patroni_etcd_reconfig.engine.recovery.journal import RecoveryRecord
+from patroni_etcd_reconfig.engine.recovery.leading import place_of, takes_writes
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Goal:
     def findings(self) -> tuple[Finding, ...]:
         """Return what is not as it should be: blockers say that the recovery is not done."""
         return (*self._etcd(), *self._members(), *self._patroni(), *check_hosts(self.seen.etcd, self.seen))
+
+    def leading(self) -> dict[str, Any]:
+        """Return who leads each scope, and how far it is."""
+        leaders = {cluster.scope: cluster.leader for cluster in self.seen.patroni if cluster.lease}
+        return {one.scope: place_of(one) for one in self.postgres if leaders.get(one.scope) == one.name}
 
     def _etcd(self) -> Iterator[Finding]:
         etcd, again = self.seen.etcd, "look at the etcd logs; then: patronictl-etcd recover verify"
@@ -73,17 +80,10 @@ class Goal:
     def _scope(self, scope: ScopePlan, cluster: PatroniCluster | None) -> Iterator[Finding]:
         leader = cluster.leader if cluster else None
         if cluster is None or leader is None or cluster.lease is None:
-            remedy = f"look at the Patroni logs; patronictl list {scope.scope}"
-            if cluster and cluster.paused:  # nobody is promoted by himself then
-                remedy = (
-                    f"it is paused: patronictl failover {scope.scope}, or patronictl resume {scope.scope}"
-                )
-            yield blocker("RECOVERY_NO_LEADER", scope.scope, "it has no leader that renews its lease", remedy)
+            yield _without(scope) if scope.without_leader else self._leaderless(scope, cluster)
             return
-        sql = [one for one in self.postgres if (one.scope, one.name) == (scope.scope, leader)]
-        if not any(one.in_recovery is False for one in sql):
-            detail = f"{leader} leads, and its PostgreSQL does not say that it takes writes"
-            yield blocker("RECOVERY_NOT_WRITABLE", scope.scope, detail, f"look at PostgreSQL on {leader}")
+        if not cluster.standby_cluster:
+            yield from self._writes(scope.scope, leader)
         if scope.should_lead not in (None, leader):
             yield warning(
                 "RECOVERY_OTHER_LEADER",
@@ -91,6 +91,36 @@ class Goal:
                 f"{leader} leads, and the plan gave the lead to {scope.should_lead}",
                 "compare their data before anything else is written",
             )
+
+    def _leaderless(self, scope: ScopePlan, cluster: PatroniCluster | None) -> Finding:
+        detail, remedy = "it has no leader that renews its lease", "look at the Patroni logs"
+        named = cluster.leader if cluster else None
+        if cluster and cluster.paused:  # nobody is promoted by himself then
+            remedy = f"it is paused: patronictl failover {scope.scope}, or patronictl resume {scope.scope}"
+        elif named:  # a key without a lease: nobody else may lead
+            detail += f"; its key names {named}, whose Patroni has not come"
+            remedy = f"start Patroni on {named}, or, if {named} is lost with what only it has: "
+            remedy += f"etcdctl del {self.plan.namespace}/{scope.scope}/leader"
+        remedy += f"; patronictl list {scope.scope}, then: patronictl-etcd recover verify"
+        return blocker("RECOVERY_NO_LEADER", scope.scope, detail, remedy)
+
+    def _writes(self, scope: str, leader: str) -> Iterator[Finding]:
+        own = next((one for one in self.postgres if (one.scope, one.name) == (scope, leader)), None)
+        if own is None or not takes_writes(own):
+            detail = f"{leader} leads, and its PostgreSQL does not say that it takes writes"
+            yield blocker("RECOVERY_NOT_WRITABLE", scope, detail, f"look at PostgreSQL on {leader}")
+        elif own.source != "sql":
+            yield warning(
+                "RECOVERY_ONLY_PATRONI",
+                scope,
+                f"only the Patroni of {leader} says that it takes writes; PostgreSQL: {own.problem}",
+                "give a login (--pg-user with PGPASSWORD or PGPASSFILE), and: patronictl-etcd recover verify",
+            )
+
+
+def _without(scope: ScopePlan) -> Finding:
+    detail = "it has no leader (chosen by the operator)"
+    return info("RECOVERY_WITHOUT_LEADER", scope.scope, detail, f"patronictl list {scope.scope}")
 
 
 def report(plan: RecoveryPlan, record: RecoveryRecord) -> tuple[Finding, ...]:
@@ -115,10 +145,19 @@ def report(plan: RecoveryPlan, record: RecoveryRecord) -> tuple[Finding, ...]:
     restoring = plan.way is Way.RESTORE
     lost = _lost_to_restore if restoring else _lost
     return (
+        *kept(plan, facts),
         *found,
+        *_verified(facts),
         *(_restored(plan, facts) if restoring else ()),
         *(lost(fence.node, fence.member_id) for fence in plan.fence if fence.lost),
     )
+
+
+def _verified(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the last look found that is worth a warning."""
+    for one in facts.get("verified", ()):
+        if one["severity"] == "warning":
+            yield warning(one["code"], one["subject"], one["detail"], one["remedy"])
 
 
 def _restored(plan: RecoveryPlan, facts: Mapping[str, Any]) -> Iterator[Finding]:

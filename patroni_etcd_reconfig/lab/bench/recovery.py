@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from patroni_etcd_reconfig.errors import ExitCode, ReconfigError
 from patroni_etcd_reconfig.lab import drill, faults
 from patroni_etcd_reconfig.lab.bench.figures import (
     FLOOR,
@@ -62,9 +63,32 @@ def scenario(options: Options) -> Scenario:
 def _staged(options: Options, way: Callable[[Lab, Stage], Outcome]) -> Run:
     with _lab(options) as lab:
         outcome = way(lab, drill.lose_the_majority(lab, failsafe=False, say=_hush))
-    measured = outcome.result.get("measured") or {}
-    seconds = measured.get("seconds_to_writable") or outcome.seconds
-    return Run(float(seconds), more={LOST_ROWS: float(outcome.lost_rows)})
+    return Run(seconds_of(outcome), more={LOST_ROWS: float(outcome.lost_rows)})
+
+
+def seconds_of(outcome: Outcome) -> float:
+    """Return the seconds until PostgreSQL took writes; UnmeasuredError when a run failed, with its error.
+
+    The naive way has no result of the tool's, and ends when PostgreSQL takes writes. It may lose rows.
+    """
+    result = outcome.result
+    if not result:
+        return outcome.seconds
+    seconds = (result.get("measured") or {}).get("seconds_to_writable")
+    if result.get("exit_code") or seconds is None or not outcome.good:
+        error = result.get("error") or {}
+        words = error.get("message") or f"{outcome.lost_rows} rows lost, {outcome.streaming} replicas stream"
+        raise UnmeasuredError(
+            f"{outcome.way}: exit code {result.get('exit_code')}: {words}", hint=error.get("hint", "")
+        )
+    return float(seconds)
+
+
+class UnmeasuredError(ReconfigError):
+    """A run failed, so that its time is none."""
+
+    exit_code = ExitCode.NOT_VERIFIED
+    code = "NOT_VERIFIED"
 
 
 def under_failsafe(options: Options) -> Run:
@@ -76,9 +100,11 @@ def under_failsafe(options: Options) -> Run:
         try:
             for i in NODES[1:]:
                 faults.lose_etcd(lab, i)
+            drill.await_failsafe(lab, leader)
             outcome = drill.recover(lab, CLI, _hush)
         finally:
             report = writer.stop()
+    seconds_of(outcome)  # of a run that failed, nothing counts
     return Run(outcome.seconds, more={ERRORS: float(len(report.errors))})
 
 

@@ -8,7 +8,14 @@ from dataclasses import replace
 import pytest
 
 from patroni_etcd_reconfig.core.model import KeyValue
-from patroni_etcd_reconfig.core.recovery.addresses import Address, addresses_in_keys, base_url, combined
+from patroni_etcd_reconfig.core.recovery.addresses import (
+    Address,
+    addresses_in_keys,
+    addresses_in_plan,
+    base_url,
+    combined,
+)
+from patroni_etcd_reconfig.core.recovery.model import Candidate, ScopePlan
 from tests.core.recovery.evidences import key
 
 
@@ -84,3 +91,15 @@ def test_a_member_key_that_nobody_can_read_has_no_address(value: str) -> None:
 )
 def test_a_base_url_is_scheme_host_and_port(text: str, base: str) -> None:
     assert base_url(text) == base
+
+
+def test_a_plan_remembers_where_its_nodes_were() -> None:
+    candidates = (
+        Candidate("pg1", 2, 5, 0, host="10.0.0.1", port=6432, api_url="http://10.0.0.1:8008/patroni"),
+        Candidate("pg2", 2, 5, 0, host="10.0.0.2"),
+        Candidate("pg3", None, None, None, "not asked", api_url="http://10.0.0.3:8008"),
+    )
+    assert addresses_in_plan([ScopePlan("demo", "pg1", "pg1", candidates)]) == (
+        Address("demo", "pg1", ("http://10.0.0.1:8008",), (("10.0.0.1", 6432),)),
+        Address("demo", "pg3", ("http://10.0.0.3:8008",)),
+    )

@@ -113,3 +113,49 @@ def test_a_node_that_should_lead_and_does_not_come_is_named_with_the_way_out() -
     with pytest.raises(StepFailedError, match="pg2 should lead, and its Patroni has not come") as stopped:
         FakePatroni(needs_restarts=99, came=False).wait()
     assert "etcdctl del /service/demo/leader" in stopped.value.hint
+
+
+def test_patroni_s_word_counts_where_postgresql_can_not_be_asked() -> None:
+    said: list[str] = []
+    told = replace(primary("pg2", timeline=1), source="rest", problem="password authentication failed")
+    facts = FakePatroni().wait(look_at_postgres=lambda *_: told, say=said.append)
+    assert facts["only_rest"] == ["demo"]
+    assert any("password authentication failed" in line for line in said)
+    down = replace(told, running=None)
+    with pytest.raises(StepFailedError):
+        FakePatroni().wait(look_at_postgres=lambda *_: down, restart=None)
+
+
+def test_a_standby_cluster_s_leader_only_renews_its_lease() -> None:
+    patroni = FakePatroni(writable=1e9)
+    follows = lambda client: tuple(replace(c, standby_cluster=True) for c in patroni.clusters(client))  # noqa: E731
+    facts = patroni.wait(look_at_patroni=follows)
+    assert facts["leaders"] == {"demo": "pg2"}
+    assert patroni.clock.now >= 1005.0
+    with pytest.raises(StepFailedError):
+        FakePatroni(writable=1e9).wait(restart=None)
+
+
+def test_one_scope_without_a_leader_does_not_keep_the_others_waiting() -> None:
+    patroni = FakePatroni()
+    said: list[str] = []
+
+    def both(client: object) -> tuple[PatroniCluster, ...]:
+        return (*patroni.clusters(client), PatroniCluster("old", None, None, loop_wait=1, retry_timeout=3))
+
+    leaders = Leaders(
+        plan=forced("a", scopes=(scope(), scope("old"))),
+        clock=patroni.clock,
+        say=said.append,
+        client=lambda: None,  # type: ignore[arg-type, return-value]
+        look_at_patroni=both,
+        look_at_postgres=patroni.postgres,
+        restart=patroni.restart,
+        since=1000.0,
+    )
+    facts = leaders.wait(("demo", "old"), 999.0)
+    assert facts["leaderless"] == ["old"]
+    assert facts["leading"]["demo"]["leader"] == "pg2"
+    assert patroni.restarts == 1  # the term could be the reason, and a restart costs those that lead
+    assert "seconds_to_writable" not in facts
+    assert "old: no leader; going on for the others, which lead" in said

@@ -122,3 +122,7 @@ def test_somebody_else_who_writes_is_not_fought_for_ever() -> None:
     rig.repairing.postgres = ask
     with pytest.raises(StepFailedError, match="still want repairs"):
         rig.repairing.repair()
+
+
+def test_the_keys_that_stay_as_they_were_are_told() -> None:
+    assert Rig().repairing.repair()["kept_keys"] == {"demo": ["initialize"]}
