@@ -90,7 +90,9 @@ def way_out(seen: Observation, record: Record) -> Change:
 
 def stays(seen: Observation, record: Record) -> tuple[Finding, ...]:
     """Say what becomes of every member that the operation was about."""
-    return what_stays(seen.etcd, record.change)
+    step = "UpgradeMember" if record.change.command else "RestartMember"
+    done = (past.subject for past in record.steps if past.name == step and past.state == "done")
+    return what_stays(seen.etcd, record.change, frozenset(done))
 
 
 def refuse_only_forward(seen: Observation, change: Change) -> None:

@@ -11,9 +11,13 @@ from patroni_etcd_reconfig.core.model import EtcdView, format_id
 NOTHING = "nothing to do"
 
 
-def what_stays(etcd: EtcdView, begun: Change) -> tuple[Finding, ...]:
-    """Say what becomes of every member that the change was about, once its half-joined learner is gone."""
-    return tuple(_remains(etcd, begun))
+def what_stays(etcd: EtcdView, begun: Change, done: frozenset[str] = frozenset()) -> tuple[Finding, ...]:
+    """Say what becomes of every member that the change was about, once its half-joined learner is gone.
+
+    `done` names the members whose restart or upgrade came to its end.
+    """
+    restarts = (_of_restart(etcd, begun, ref, ref.name in done) for ref in begun.restarts)
+    return (*_remains(etcd, begun), *restarts)
 
 
 def in_words(finding: Finding) -> str:
@@ -44,6 +48,20 @@ def _of_victim(etcd: EtcdView, victim: MemberRef, successor: Seat | None) -> Ite
         yield _stays(name, "stays removed")
     elif not _votes(etcd, successor):
         yield _stays(name, "stays removed", f"to have it back: patronictl-etcd add {successor.name}")
+
+
+def _of_restart(etcd: EtcdView, begun: Change, ref: MemberRef, done: bool) -> Finding:
+    """A restart is not taken back, nor a version: say which members have it, and what they run."""
+    view, name = etcd.by_id(ref.id), ref.name or format_id(ref.id)
+    version = view.status.version if view and view.status else ""
+    verb = "upgrade" if begun.command else "restart"
+    runs = f"runs {version}" if version else "does not answer now"
+    shown = f", and {runs}" if begun.command or not version else ""
+    if done or (begun.to_version and version == begun.to_version):
+        return _stays(name, f"was {verb}{'d' if begun.command else 'ed'}{shown}")
+    further = " --command ..." if begun.command else ""
+    remedy = f"to {verb} it: patronictl-etcd {verb} {name}{further}"
+    return _stays(name, f"was not {verb}{'d' if begun.command else 'ed'}{shown}", remedy)
 
 
 def _stays(subject: str, detail: str, remedy: str = NOTHING) -> Finding:
