@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from patroni_etcd_reconfig.core.recovery.steps import (
+    CheckSnapshot,
     OpenToPatroni,
     RecoveryStep,
+    RestoreSnapshot,
     changes_something,
     decode_step,
     describe,
     encode_step,
     subject,
 )
-from patroni_etcd_reconfig.engine.journal import StepRecord, whole_lines, write_line
+from patroni_etcd_reconfig.engine.journal import StepRecord, journal_error, whole_lines, write_line
 from patroni_etcd_reconfig.errors import JournalError
 from patroni_etcd_reconfig.ports import Clock
 
@@ -45,11 +47,19 @@ class RecoveryRecord:
     facts: dict[str, Any] = field(default_factory=dict)  # notes, and those of all steps that are done
     measured: dict[str, float] = field(default_factory=dict)
     state: str = "running"  # running, done, failed, blocked, interrupted
+    holder: Mapping[str, Any] = field(default_factory=dict)  # who began it
+    ended_at: float | None = None  # when its last run ended
 
     @property
     def touched(self) -> bool:
         """Tell whether a step that changes something was begun."""
         return any(changes_something(step) for step in self.begun)
+
+    @property
+    def verb(self) -> str:
+        """Return what began it: a restore works from a snapshot."""
+        from_snapshot = any(isinstance(step, (CheckSnapshot, RestoreSnapshot)) for step in self.begun)
+        return "restore" if from_snapshot else "recover"
 
     @property
     def forced(self) -> bool:
@@ -163,17 +173,31 @@ def begun_recoveries(state_dir: Path) -> list[RecoveryRecord]:
     return [record for record in records if record.touched and record.state != "done"]
 
 
+def all_recoveries(state_dir: Path) -> list[RecoveryRecord]:
+    """Return every recovery that was begun on this host, newest first. No file is changed: one may run."""
+    records = []
+    for path in (state_dir / "recoveries").glob("*.jsonl"):
+        try:
+            *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError as error:
+            raise journal_error(path, error) from error
+        if whole:
+            records.append(read(whole, str(path)))
+    return sorted(records, key=lambda record: record.started_at, reverse=True)
+
+
 def _begin(entry: Mapping[str, Any]) -> RecoveryRecord:
     if entry["kind"] != "begin" or entry["format"] != FORMAT:
         raise ValueError("the first line is no begin of a known format")
-    return RecoveryRecord(operation_id_of(entry["plan"]), entry["plan"], entry["at"])
+    plan, holder = entry["plan"], entry.get("holder", {})
+    return RecoveryRecord(operation_id_of(plan), plan, entry["at"], holder=holder)
 
 
 def _replay(record: RecoveryRecord, entry: Mapping[str, Any]) -> RecoveryRecord:
     kind = entry["kind"]
     if kind == "intent":
         step = decode_step(entry["step"])
-        record.state = "running"
+        record.state, record.ended_at = "running", None
         record.begun.add(step)
         record.steps.append(StepRecord(type(step).__name__, subject(step), entry["text"], "started"))
     elif kind == "outcome":
@@ -181,7 +205,7 @@ def _replay(record: RecoveryRecord, entry: Mapping[str, Any]) -> RecoveryRecord:
     elif kind == "note":
         record.facts.update(entry["facts"])
     elif kind == "end":
-        record.state = entry["state"]
+        record.state, record.ended_at = entry["state"], entry["at"]
         record.measured.update(entry["measured"])
     return record
 

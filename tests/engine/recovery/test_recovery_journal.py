@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from patroni_etcd_reconfig.core.recovery.steps import BackUpData, ForceNewCluster, StopSurvivor
+from patroni_etcd_reconfig.core.recovery.steps import (
+    BackUpData,
+    CheckSnapshot,
+    ForceNewCluster,
+    StopSurvivor,
+)
 from patroni_etcd_reconfig.engine.recovery.journal import (
     FLAG_INTENDED,
     RecoveryJournal,
+    all_recoveries,
     journal_path,
     open_journal,
     other_recoveries,
@@ -93,3 +99,23 @@ def test_a_file_that_is_no_journal_stops_everything(tmp_path: Path) -> None:
     path.write_text('{"kind":"intent"}\n')
     with pytest.raises(JournalError, match="not a journal of a recovery"):
         opened(tmp_path)
+
+
+def test_every_recovery_of_this_host_is_listed_newest_first_with_its_end(tmp_path: Path) -> None:
+    assert all_recoveries(tmp_path) == []
+    opened(tmp_path, "p1", 5.0).intend(STOP)
+    other = opened(tmp_path, "p2", 7.0)
+    other.intend(CheckSnapshot("a"))
+    other.end("done", {})
+    found = [(r.operation_id, r.verb, r.state, r.ended_at is None) for r in all_recoveries(tmp_path)]
+    assert found == [("recover-p2", "restore", "done", False), ("recover-p1", "recover", "running", True)]
+    assert all_recoveries(tmp_path)[0].holder == {"pid": 1}
+
+
+def test_listing_recoveries_leaves_a_line_that_is_being_written_alone(tmp_path: Path) -> None:
+    opened(tmp_path).intend(STOP)
+    with journal_path(tmp_path, "p1").open("a") as file:
+        file.write('{"kind":"outcome","st')
+    before = journal_path(tmp_path, "p1").read_text()
+    assert [len(record.steps) for record in all_recoveries(tmp_path)] == [1]
+    assert journal_path(tmp_path, "p1").read_text() == before
