@@ -96,3 +96,19 @@ def test_when_all_machines_have_new_addresses_etcd_comes_back_at_these(tool: Too
     members = moved.members()
     assert [m["peer_urls"] for m in members.values()] == [[moved.layout.peer_url(i)] for i in NODES]
     assert all(keys(moved, i) == {str(number) for number in range(10)} for i in NODES)
+
+
+def test_a_patroni_cluster_that_is_gone_does_not_keep_etcd_down(tool: Tool) -> None:
+    for name, value in (("initialize", "7"), ("config", "{}"), ("history", "[]"), ("leader", "pg1")):
+        tool.client(1).put(f"/service/old/{name}", value)
+    fill(tool, 0, 10)
+    service(tool, "stop", 1)
+    lose(tool, 2, 3)
+    blocked = tool.run("recover", "plan", "-f", "json")
+    assert blocked.json["error"]["code"] == "PG_NOBODY"
+    assert "--without-leader old" in blocked.json["error"]["hint"]
+    done = applied(tool, planned(tool, "--without-leader", "old"))
+    assert [step["name"] for step in done.json["steps"]][-2:] == ["RebuildMembers", "VerifyRecovery"]
+    assert keys(tool, 3) == {str(number) for number in range(10)}
+    left = {kv.key.rpartition("/")[2] for kv in tool.client(3).range("/service/old/", prefix=True).kvs}
+    assert left == {"initialize", "config", "history"}
