@@ -13,6 +13,7 @@ from patroni_etcd_reconfig.core.gates import (
     check_quorum,
 )
 from patroni_etcd_reconfig.core.hazards import check_hazards
+from patroni_etcd_reconfig.core.host_checks import check_hosts, check_hosts_after
 from patroni_etcd_reconfig.core.model import EtcdView, Health, Observation, format_id
 from patroni_etcd_reconfig.core.move_checks import check_moves, problem_of
 from patroni_etcd_reconfig.core.node_checks import check_departing, check_node, disk_space, largest_db
@@ -20,11 +21,11 @@ from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import failure_tolerance, quorum
 from patroni_etcd_reconfig.core.relocation_checks import (
-    check_hosts,
-    check_hosts_after,
+    check_client_urls,
     check_identities,
     check_inventory_after,
     check_learners,
+    check_own_urls,
 )
 from patroni_etcd_reconfig.core.steps import worst_write_gap
 from patroni_etcd_reconfig.core.upgrade_checks import check_upgrade, check_versions
@@ -107,6 +108,8 @@ def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Fi
 
 def _check_relocations(seen: Observation, change: Change, policy: Policy) -> Iterator[Finding]:
     yield from check_identities(seen.etcd, change)
+    yield from check_client_urls(seen.etcd, change)
+    yield from check_own_urls(change)
     yield from check_learners(seen.etcd, change)
     yield from check_hosts_after(seen, change)
     yield from check_inventory_after(seen, change)
