@@ -11,6 +11,7 @@ from patroni_etcd_reconfig.core.relocating import holds
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
     PromoteLearner,
+    ReaddressMember,
     RemoveMember,
     RestartMember,
     SetDataAside,
@@ -64,7 +65,7 @@ def _never_below_quorum(before: Observation, step: Step, after: Observation) -> 
         yield "law 2: the membership was changed without a quorum"
     if failure_tolerance(after.etcd) < 0 <= failure_tolerance(before.etcd):
         yield "law 2: the healthy voters are no quorum any more"
-    if isinstance(step, (RestartMember, UpgradeMember, StopMember)):
+    if isinstance(step, (RestartMember, UpgradeMember, ReaddressMember, StopMember)):
         others = sum(view.id != step.member.id for view in before.etcd.healthy_voters)
         view = before.etcd.by_id(step.member.id)
         if view and not view.member.is_learner and others < quorum(len(before.etcd.voters)):
@@ -77,7 +78,9 @@ def _never_below_quorum(before: Observation, step: Step, after: Observation) -> 
 
 def _leader_moves_first(before: Observation, step: Step) -> Iterator[str]:
     if (
-        isinstance(step, (RemoveMember, RestartMember, UpgradeMember, StopMember, StartMoved))
+        isinstance(
+            step, (RemoveMember, RestartMember, UpgradeMember, ReaddressMember, StopMember, StartMoved)
+        )
         and before.etcd.leader_id == step.member.id
     ):
         yield f"law 3: {step.member.name} was touched while it led"

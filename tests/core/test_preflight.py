@@ -21,7 +21,7 @@ from patroni_etcd_reconfig.core.model import DataDir, MemberView, NodeView, Obse
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.preflight import DEFAULT_QUOTA, examine
 
-from .builders import cycle, down, etcd, learner, node, patroni, seen, urls, voter, voters
+from .builders import GIB, cycle, down, etcd, learner, node, patroni, seen, urls, voter, voters
 
 
 def _codes(
@@ -152,6 +152,41 @@ def test_a_file_that_lists_the_new_member_too_starts_afterwards() -> None:
 @pytest.mark.parametrize("names", [(), ("c",)])
 def test_a_replacement_in_place_leaves_the_patroni_files_right(names: tuple[str, ...]) -> None:
     assert _after(cycle(voters(3), *names), "a", "b", "c") == {}
+
+
+MIB = 1024**2
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (cycle(voters(3)), "--to-dir"),
+        (replacement_of(voters(3), "c", _seat("c")), "--to-dir"),
+        (replacement_of(voters(3), "c", _seat("x")), "move-data c --to-host x"),
+    ],
+    ids=["cycle", "replace", "replace --by"],
+)
+def test_of_a_large_database_the_other_way_is_told_and_nothing_stopped(change: Reshape, remedy: str) -> None:
+    views = [voter(name, db_size=60 * MIB) for name in "abc"]
+    state = seen(etcd(*views), patroni())
+    state = replace(state, nodes={**state.nodes, "x": NodeView("x", data_free_bytes=GIB)})
+    found = examine(state, change, Policy())
+    assert [(f.code, f.severity) for f in found] == [("DB_LARGE", Severity.INFO)]
+    assert "60 MiB" in found[0].detail
+    assert remedy in found[0].remedy
+
+
+def test_of_a_small_database_or_a_dead_or_leaving_member_no_other_way_is_told() -> None:
+    large = [voter(name, db_size=60 * MIB) for name in "ab"]
+    dead = seen(etcd(*large, down("c")), patroni())
+    small = seen(voters(3), patroni())
+    gone = seen(etcd(*large, voter("c", db_size=60 * MIB)), patroni())
+    for state, change in (
+        (dead, cycle(dead.etcd, "c")),
+        (small, cycle(voters(3))),
+        (gone, removal_of(gone.etcd, ("c",))),
+    ):
+        assert "DB_LARGE" not in [f.code for f in examine(state, change, Policy())]
 
 
 def test_a_new_member_takes_no_client_url_of_another() -> None:
