@@ -88,6 +88,6 @@ def apply(app: App, plan_file: Path | None, force: bool, dry_run: bool) -> int:
     """
 
     def wanted(wiring: Wiring, etcd: EtcdView) -> Change:
-        return planned_change(plan_file, etcd) if plan_file else inventory_change(wiring, etcd)
+        return planned_change(plan_file, wiring, etcd) if plan_file else inventory_change(wiring, etcd)
 
     return carry_out(app, wanted, force=force, dry_run=dry_run)
