@@ -33,7 +33,15 @@ from patroni_etcd_reconfig.errors import ConfigError
 @change_options
 @click.pass_obj
 def add(app: App, names: tuple[str, ...], learner: bool, force: bool, dry_run: bool) -> int:
-    """Add nodes of the inventory as members, one by one: as learners first, voters once they caught up."""
+    """Add nodes of the inventory as members, one by one: as learners first, voters once they caught up.
+
+    With --learner it is one node: etcd allows one learner at a time.
+    """
+    if learner and len(set(names)) > 1:
+        raise click.UsageError(
+            "etcd allows one learner at a time: name one node with --learner; to add the others as voters, "
+            "leave --learner out"
+        )
 
     def wanted(wiring: Wiring, etcd: EtcdView) -> Change:
         seats = tuple(seat_of(wiring, name) for name in dict.fromkeys(names))
@@ -80,6 +88,6 @@ def apply(app: App, plan_file: Path | None, force: bool, dry_run: bool) -> int:
     """
 
     def wanted(wiring: Wiring, etcd: EtcdView) -> Change:
-        return planned_change(plan_file, etcd) if plan_file else inventory_change(wiring, etcd)
+        return planned_change(plan_file, wiring, etcd) if plan_file else inventory_change(wiring, etcd)
 
     return carry_out(app, wanted, force=force, dry_run=dry_run)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from patroni_etcd_reconfig.core.changes import Change, MemberRef, Seat
-from patroni_etcd_reconfig.core.findings import Finding, blocker, warning
-from patroni_etcd_reconfig.core.model import EtcdView, MemberView, NodeView, Observation, format_id
+from patroni_etcd_reconfig.core.findings import Finding, blocker, info, warning
+from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, NodeView, Observation, format_id
 from patroni_etcd_reconfig.core.move_checks import problem_of
 from patroni_etcd_reconfig.core.policy import Policy
+
+MIB = 1024**2
+# Above this, etcd's guide to runtime reconfiguration recommends to migrate the data dir of a member.
+LARGE = 50 * MIB
 
 
 def check_node(seen: Observation, seat: Seat, change: Change, policy: Policy) -> Iterator[Finding]:
@@ -88,11 +92,10 @@ def _mismatch(node: NodeView, detail: str) -> Finding:
 
 def disk_space(subject: str, what: str, free: int, need: int) -> Finding:
     """Return the finding for a disk that is too full."""
-    mib = 1024**2
     return blocker(
         "DISK_SPACE",
         subject,
-        f"{free // mib} MiB free for {what}, {need // mib} MiB needed",
+        f"{free // MIB} MiB free for {what}, {need // MIB} MiB needed",
         "make room, or set state_dir or min_free_bytes in the inventory's policy",
     )
 
@@ -100,3 +103,33 @@ def disk_space(subject: str, what: str, free: int, need: int) -> Finding:
 def largest_db(etcd: EtcdView) -> int:
     """Return the size of the largest database, in bytes."""
     return max((view.status.db_size for view in etcd.members if view.status), default=0)
+
+
+def check_size_of_data(etcd: EtcdView, change: Change) -> Iterator[Finding]:
+    """Tell of the other way: a member whose data is good need not get it anew over the network."""
+    views = (etcd.by_id(victim.id) for victim in change.victims if change.joiners)
+    large = [v for v in views if v and v.health is Health.HEALTHY and v.status and v.status.db_size > LARGE]
+    if large:
+        size = max(view.status.db_size for view in large if view.status) // MIB
+        yield info(
+            "DB_LARGE",
+            ", ".join(view.member.name for view in large),
+            f"the database has {size} MiB, which each new member gets over the network: that is safe, as it "
+            "votes only once it has caught up, but takes long; above 50 MB etcd's guide to runtime "
+            "reconfiguration recommends to migrate the data dir",
+            _migration(change, large[0]),
+        )
+
+
+def _migration(change: Change, view: MemberView) -> str:
+    """A move of data needs another place: in place there is nothing to migrate."""
+    gone = {victim.name for victim in change.victims}
+    new = next((seat.name for seat in change.joiners if seat.name not in gone), None)
+    if new:
+        return (
+            f"to keep the member and its data: patronictl-etcd move-data {view.member.name} --to-host {new}"
+        )
+    return (
+        "nothing, if its data shall be made new; to keep the data on another node or in another directory: "
+        f"patronictl-etcd move-data {view.member.name}, with --to-host or --to-dir"
+    )

@@ -247,11 +247,11 @@ def _free_spare(seen: Observation, change: Change) -> Step | None:
 
 
 def _restart(seen: Observation, change: Change) -> Step | None:
-    """What a kill left stopped first, then followers, the leader last and after its leadership moved."""
+    """Who is down or ill first, then followers, the leader last and after its leadership moved."""
     left = [ref for ref in change.restarts if ref.id not in seen.progress.restarted]
     left = [ref for ref in left if not is_at_version(seen.etcd, ref, change.to_version)]
-    down = {view.id for view in seen.etcd.members if view.status is None}
-    left.sort(key=lambda ref: (ref.id == seen.etcd.leader_id, ref.id not in down))
+    ill = {view.id for view in seen.etcd.members if view.health is not Health.HEALTHY}
+    left.sort(key=lambda ref: (ref.id == seen.etcd.leader_id, ref.id not in ill))
     if not left:
         return None
     further = UpgradeMember(left[0], change.command, change.to_version, version_before(seen, left[0]))

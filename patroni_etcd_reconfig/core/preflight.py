@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
-from patroni_etcd_reconfig.core.changes import Change
+from patroni_etcd_reconfig.core.changes import Change, MemberRef
 from patroni_etcd_reconfig.core.findings import Finding, accepted, blocker, info, warning
 from patroni_etcd_reconfig.core.gates import (
     check_alarms,
@@ -13,18 +13,25 @@ from patroni_etcd_reconfig.core.gates import (
     check_quorum,
 )
 from patroni_etcd_reconfig.core.hazards import check_hazards
+from patroni_etcd_reconfig.core.host_checks import check_hosts, check_hosts_after
 from patroni_etcd_reconfig.core.model import EtcdView, Health, Observation, format_id
 from patroni_etcd_reconfig.core.move_checks import check_moves, problem_of
-from patroni_etcd_reconfig.core.node_checks import check_departing, check_node, disk_space, largest_db
+from patroni_etcd_reconfig.core.node_checks import (
+    check_departing,
+    check_node,
+    check_size_of_data,
+    disk_space,
+    largest_db,
+)
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import failure_tolerance, quorum
 from patroni_etcd_reconfig.core.relocation_checks import (
-    check_hosts,
-    check_hosts_after,
+    check_client_urls,
     check_identities,
     check_inventory_after,
     check_learners,
+    check_own_urls,
 )
 from patroni_etcd_reconfig.core.steps import worst_write_gap
 from patroni_etcd_reconfig.core.upgrade_checks import check_upgrade, check_versions
@@ -93,13 +100,15 @@ def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Fi
         yield from check_budget(cluster, gap)
     seats = {url for seat in change.seats for url in seat.peer_urls}
     touched = [view.id for view in seen.etcd.members if seats & set(view.member.peer_urls)]
-    yield from _check_members(seen.etcd, frozenset(touched) | {victim.id for victim in change.victims})
+    exempt = frozenset(touched) | {victim.id for victim in change.victims}
+    yield from _check_members(seen.etcd, exempt, {ref.id for ref in _staying(change)})
     yield from _check_voter_count(seen.etcd, change, policy)
     yield from _check_inventory(seen.etcd, change)
     for seat in change.seats:
         yield from check_node(seen, seat, change, policy)
     for victim in change.victims:
         yield from check_departing(seen, victim, change)
+    yield from check_size_of_data(seen.etcd, change)
     yield from _check_relocations(seen, change, policy)
     yield from check_upgrade(seen.etcd, change)
     yield from _check_snapshot_space(seen, policy)
@@ -107,20 +116,30 @@ def _prospects(seen: Observation, change: Change, policy: Policy) -> Iterator[Fi
 
 def _check_relocations(seen: Observation, change: Change, policy: Policy) -> Iterator[Finding]:
     yield from check_identities(seen.etcd, change)
+    yield from check_client_urls(seen.etcd, change)
+    yield from check_own_urls(change)
     yield from check_learners(seen.etcd, change)
     yield from check_hosts_after(seen, change)
     yield from check_inventory_after(seen, change)
     yield from check_moves(seen, change, policy)
-    for to in change.relocations:
-        problem = problem_of(seen.nodes.get(to.member.name))
+    for ref in _staying(change):
+        problem = problem_of(seen.nodes.get(ref.name))
         if problem:
-            yield blocker(
-                "NODE_CONTROL", to.member.name, problem, "correct the node's entry in the inventory (-i)"
-            )
+            yield blocker("NODE_CONTROL", ref.name, problem, "correct the node's entry in the inventory (-i)")
 
 
-def _check_members(etcd: EtcdView, exempt: frozenset[int]) -> Iterator[Finding]:
-    """Every member that the change does not touch must be sound: it is what quorum rests on meanwhile."""
+def _staying(change: Change) -> tuple[MemberRef, ...]:
+    """Return the members that are started again as the members they are."""
+    return (*change.restarts, *(to.member for to in change.relocations))
+
+
+def _check_members(
+    etcd: EtcdView, exempt: frozenset[int], started_again: Set[int] = frozenset()
+) -> Iterator[Finding]:
+    """Every member that the change does not touch must be sound: it is what quorum rests on meanwhile.
+
+    One that the change starts again may be down: that costs nothing more, and it can be what cures it.
+    """
     for view in etcd.members:
         name = view.member.name or ", ".join(view.member.peer_urls)
         if view.id in exempt:
@@ -132,6 +151,8 @@ def _check_members(etcd: EtcdView, exempt: frozenset[int]) -> Iterator[Finding]:
                 f"learner {format_id(view.id)} is in the list, and etcd allows one at a time",
                 f"patronictl-etcd promote {name}, or patronictl-etcd remove {format_id(view.id)}",
             )
+        elif view.id in started_again and view.member.started:
+            continue
         elif view.health is not Health.HEALTHY and (etcd.linearizable or view.status is None):
             last_words = f": {view.error}" if view.error else ""
             other = f", or replace it first: patronictl-etcd replace {name}" if etcd.linearizable else ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from patroni_etcd_reconfig.core.changes import Change, Relocation
 from patroni_etcd_reconfig.core.findings import Finding, blocker, warning
+from patroni_etcd_reconfig.core.hiding import shares_urls
 from patroni_etcd_reconfig.core.model import EtcdView, Member, Observation, format_id
 
 _AGAIN = "start a new operation from what is there now: patronictl-etcd status"
@@ -23,8 +23,43 @@ def check_identities(etcd: EtcdView, change: Change) -> Iterator[Finding]:
             yield blocker("MEMBERSHIP_CHANGED", to.member.name, detail, _AGAIN)
         taken = _owner(etcd, to)
         if taken:
-            detail = f"{', '.join(to.seat.peer_urls)} is a peer URL of member {format_id(taken.id)}, too"
+            detail = f"{', '.join(to.seat.peer_urls)} is a URL of member {format_id(taken.id)}, too"
             yield blocker("PEER_URL_TAKEN", to.member.name, detail, "choose another peer URL")
+
+
+def check_client_urls(etcd: EtcdView, change: Change) -> Iterator[Finding]:
+    """A URL that somebody else serves is none to listen on: the member would not start, or be two.
+
+    Who hides behind others' URLs (core/hiding.py) does not own them.
+    """
+    for name, wanted, may in _wanted_client_urls(etcd, change):
+        members = [view.member for view in etcd.members]
+        owners = (m for m in members if m.id not in may and not (m.is_learner and shares_urls(m, members)))
+        for member in owners:
+            shared = ", ".join(sorted(wanted & {*member.client_urls, *member.peer_urls}))
+            if shared:
+                detail = f"{shared} is a URL of member {member.name or format_id(member.id)}, too"
+                yield blocker("CLIENT_URL_TAKEN", name, detail, "choose another client URL")
+
+
+def _wanted_client_urls(etcd: EtcdView, change: Change) -> Iterator[tuple[str, set[str], set[int]]]:
+    """Give who gets client URLs, which are new to it, and the ids of those who may have them before."""
+    for to in change.relocations:
+        yield to.member.name, set(to.client_urls) - set(to.former_client_urls), {to.member.id}
+    for seat in change.seats:
+        there = etcd.by_peer_urls(seat.peer_urls)
+        leaving = {victim.id for victim in change.victims}
+        yield seat.name, set(seat.client_urls), leaving | ({there.id} if there else set())
+
+
+def check_own_urls(change: Change) -> Iterator[Finding]:
+    """etcd can't listen for peers and for clients on the same URL."""
+    places = [(to.seat, to.client_urls) for to in change.relocations]
+    for seat, client_urls in (*places, *((seat, seat.client_urls) for seat in change.seats)):
+        shared = ", ".join(sorted(set(client_urls) & set(seat.peer_urls)))
+        if shared:
+            detail = f"{shared} would be its peer URL and its client URL"
+            yield blocker("CLIENT_URL_TAKEN", seat.name, detail, "choose another client URL")
 
 
 def check_learners(etcd: EtcdView, change: Change) -> Iterator[Finding]:
@@ -39,49 +74,6 @@ def check_learners(etcd: EtcdView, change: Change) -> Iterator[Finding]:
                 "(etcd-io/etcd#21694)",
                 f"promote it first (patronictl-etcd promote {to.member.name}), or remove and add it again",
             )
-
-
-def check_hosts_after(seen: Observation, change: Change) -> Iterator[Finding]:
-    """Judge Patroni's host lists by the client URLs of afterwards."""
-    before = set(check_hosts(seen.etcd, seen))
-    after = seen.etcd
-    for to in change.relocations:
-        after = _with_client_urls(after, to)
-    yield from (finding for finding in check_hosts(after, seen) if finding not in before)
-    yield from _check_leaving(seen, change)
-
-
-def check_hosts(etcd: EtcdView, seen: Observation) -> Iterator[Finding]:
-    """Patroni reads its host list only at its start: then one of them must still be a member."""
-    live = {_endpoint(url) for view in etcd.members for url in view.member.client_urls}
-    for hosts in seen.patroni_hosts:
-        good = live & set(hosts.endpoints)
-        remedy = f"list the members there: {', '.join(sorted(live))}"
-        if not good:
-            listed = ", ".join(hosts.endpoints)
-            yield blocker(
-                "HOSTS_STALE", hosts.source, f"none of its etcd hosts ({listed}) is a member", remedy
-            )
-        elif len(good) == 1 and len(etcd.voters) > 1:
-            only = f"only {next(iter(good))} of its etcd hosts is a member: "
-            detail = f"{only}Patroni can't start when that one is down"
-            yield warning("HOSTS_SINGLE", hosts.source, detail, remedy)
-
-
-def _check_leaving(seen: Observation, change: Change) -> Iterator[Finding]:
-    """Say which listed endpoints go, and what comes in their place."""
-    for to in change.relocations:
-        leaving = {_endpoint(url) for url in to.former_client_urls} - {_endpoint(u) for u in to.client_urls}
-        for hosts in seen.patroni_hosts:
-            listed = sorted(leaving & set(hosts.endpoints))
-            coming = ", ".join(_endpoint(url) for url in to.client_urls)
-            if listed:
-                yield warning(
-                    "HOSTS_OUTDATED",
-                    hosts.source,
-                    f"lists {', '.join(listed)}, which {to.seat.name} leaves",
-                    f"list {coming} instead, in every Patroni file",
-                )
 
 
 def check_inventory_after(seen: Observation, change: Change) -> Iterator[Finding]:
@@ -103,18 +95,4 @@ def check_inventory_after(seen: Observation, change: Change) -> Iterator[Finding
 def _owner(etcd: EtcdView, to: Relocation) -> Member | None:
     wanted = set(to.seat.peer_urls)
     others = (view.member for view in etcd.members if view.id != to.member.id)
-    return next((member for member in others if wanted & set(member.peer_urls)), None)
-
-
-def _with_client_urls(etcd: EtcdView, to: Relocation) -> EtcdView:
-    members = tuple(
-        replace(view, member=replace(view.member, client_urls=to.client_urls))
-        if view.id == to.member.id
-        else view
-        for view in etcd.members
-    )
-    return replace(etcd, members=members)
-
-
-def _endpoint(url: str) -> str:
-    return url.split("://", 1)[-1]
+    return next((member for member in others if wanted & {*member.peer_urls, *member.client_urls}), None)

@@ -64,7 +64,8 @@ def apply_step(seen: Observation, step: Step) -> Observation:
         return _with_member(seen, step.member.id, peer_urls=step.peer_urls)
     if isinstance(step, ReaddressMember):
         published = {"name": step.seat.name, "client_urls": step.client_urls}
-        return _restarted(_with_member(seen, step.member.id, **published), step.member.id)
+        after = _up(seen, step.member.name, step.member.id)
+        return _restarted(_with_member(after, step.member.id, **published), step.member.id)
     if isinstance(step, SetDataAside):
         return _with_node(seen, step.seat.name, active=False, data=None)
     return _change_members(seen, step)

@@ -191,3 +191,8 @@ def test_an_unknown_log_level_is_no_traceback(monkeypatch: pytest.MonkeyPatch, i
     monkeypatch.setattr(logging.root, "handlers", [])
     install(lambda: 0)
     assert run(["status"]) in (0, ExitCode.USAGE)
+
+
+def test_one_learner_at_a_time_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["add", "n4", "n5", "--learner"]) == ExitCode.USAGE
+    assert "one learner at a time" in capsys.readouterr().err

@@ -6,13 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from patroni_etcd_reconfig.core.changes import Seat, addition_of, equality_with, removal_of, replacement_of
-from patroni_etcd_reconfig.core.findings import Severity
+from patroni_etcd_reconfig.core.changes import (
+    Reshape,
+    Seat,
+    addition_of,
+    cycle_of,
+    cycle_with_spare,
+    equality_with,
+    removal_of,
+    replacement_of,
+)
+from patroni_etcd_reconfig.core.findings import Finding, Severity
 from patroni_etcd_reconfig.core.model import DataDir, MemberView, NodeView, Observation, PatroniHosts
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.preflight import DEFAULT_QUOTA, examine
 
-from .builders import cycle, down, etcd, learner, node, patroni, seen, urls, voter, voters
+from .builders import GIB, cycle, down, etcd, learner, node, patroni, seen, urls, voter, voters
 
 
 def _codes(
@@ -99,6 +108,101 @@ def test_hosts_that_name_no_member_are_a_blocker_and_a_single_one_a_warning() ->
     single = seen(voters(3), patroni(), patroni_hosts=(PatroniHosts("pg1.yml", ("a:2379", "x:2379")),))
     assert _codes(stale) == ["HOSTS_STALE"]
     assert _codes(single, Severity.WARNING) == ["HOSTS_SINGLE"]
+
+
+def _seat(name: str) -> Seat:
+    return Seat(name, urls(name), (f"http://{name}:2379",))
+
+
+def _after(change: Reshape, *listed: str) -> dict[str, Finding]:
+    hosts = PatroniHosts("pg1.yml", tuple(f"{name}:2379" for name in listed))
+    found = examine(seen(voters(3), patroni(), patroni_hosts=(hosts,)), change, Policy(min_voters=1))
+    return {finding.code: finding for finding in found if finding.code.startswith("HOSTS")}
+
+
+CHANGES = {
+    "remove": removal_of(voters(3), ("c",)),
+    "replace --by": replacement_of(voters(3), "c", _seat("x")),
+    "apply": equality_with(voters(3), (_seat("a"), _seat("b"), _seat("x"))),
+    "cycle --keep-spare": cycle_with_spare(voters(3), ("c",), _seat("x"), keep=True),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_last_member_that_a_patroni_file_lists_does_not_go(change: Reshape) -> None:
+    found = _after(change, "c")
+    assert found["HOSTS_STALE"].severity is Severity.BLOCKER
+    assert "c:2379" in found["HOSTS_STALE"].detail
+    assert "a:2379" in found["HOSTS_STALE"].remedy
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_listed_member_that_goes_is_named_with_what_comes_in_its_place(change: Reshape) -> None:
+    found = _after(change, "a", "b", "c")
+    assert {code: finding.severity for code, finding in found.items()} == {"HOSTS_OUTDATED": Severity.WARNING}
+    remedy = "take it out" if change.verb == "remove" else "list x:2379 instead"
+    assert remedy in found["HOSTS_OUTDATED"].remedy
+
+
+def test_a_file_that_lists_the_new_member_too_starts_afterwards() -> None:
+    found = _after(CHANGES["replace --by"], "c", "x")
+    assert set(found) == {"HOSTS_SINGLE", "HOSTS_OUTDATED"}
+
+
+@pytest.mark.parametrize("names", [(), ("c",)])
+def test_a_replacement_in_place_leaves_the_patroni_files_right(names: tuple[str, ...]) -> None:
+    assert _after(cycle(voters(3), *names), "a", "b", "c") == {}
+
+
+MIB = 1024**2
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (cycle(voters(3)), "--to-dir"),
+        (replacement_of(voters(3), "c", _seat("c")), "--to-dir"),
+        (replacement_of(voters(3), "c", _seat("x")), "move-data c --to-host x"),
+    ],
+    ids=["cycle", "replace", "replace --by"],
+)
+def test_of_a_large_database_the_other_way_is_told_and_nothing_stopped(change: Reshape, remedy: str) -> None:
+    views = [voter(name, db_size=60 * MIB) for name in "abc"]
+    state = seen(etcd(*views), patroni())
+    state = replace(state, nodes={**state.nodes, "x": NodeView("x", data_free_bytes=GIB)})
+    found = examine(state, change, Policy())
+    assert [(f.code, f.severity) for f in found] == [("DB_LARGE", Severity.INFO)]
+    assert "60 MiB" in found[0].detail
+    assert remedy in found[0].remedy
+
+
+def test_of_a_small_database_or_a_dead_or_leaving_member_no_other_way_is_told() -> None:
+    large = [voter(name, db_size=60 * MIB) for name in "ab"]
+    dead = seen(etcd(*large, down("c")), patroni())
+    small = seen(voters(3), patroni())
+    gone = seen(etcd(*large, voter("c", db_size=60 * MIB)), patroni())
+    for state, change in (
+        (dead, cycle(dead.etcd, "c")),
+        (small, cycle(voters(3))),
+        (gone, removal_of(gone.etcd, ("c",))),
+    ):
+        assert "DB_LARGE" not in [f.code for f in examine(state, change, Policy())]
+
+
+def test_a_new_member_takes_no_client_url_of_another() -> None:
+    taken = Seat("x", urls("x"), ("http://b:2379",))
+    for change in (addition_of(voters(3), (taken,)), replacement_of(voters(3), "c", taken)):
+        found = examine(seen(voters(3), patroni()), change, Policy())
+        assert [f.subject for f in found if f.code == "CLIENT_URL_TAKEN"] == ["x"]
+
+
+def test_a_learner_that_hides_behind_the_url_of_a_voter_does_not_own_it() -> None:
+    hidden = learner("x")
+    hidden = replace(hidden, member=replace(hidden.member, client_urls=("http://c:2379",)))
+    change = cycle_of(voters(3), ("c",))
+    change = replace(change, joiners=(_seat("c"),))
+    state = seen(etcd(*voters(3).members, hidden), patroni())
+    assert "CLIENT_URL_TAKEN" not in [f.code for f in examine(state, change, Policy())]
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,27 @@ def test_patroni_hosts_that_lose_one_of_several_are_named() -> None:
     assert _judged(("a:2379", "b:2379", "c:2379")) == {"HOSTS_OUTDATED": "warning"}
 
 
+@pytest.mark.parametrize(
+    ("client", "whose"),
+    [("http://c:2379", "c"), ("http://c:2380", "c"), ("http://b:2380", "its peer URL")],
+)
+def test_a_client_url_that_somebody_listens_on_already_is_refused(client: str, whose: str) -> None:
+    found = examine(seen(voters(3), patroni()), relocation_of(voters(3), "b", (), (client,)), Policy())
+    taken = [finding for finding in found if finding.code == "CLIENT_URL_TAKEN"]
+    assert [(finding.subject, finding.severity.value) for finding in taken] == [("b", "blocker")]
+    assert whose in taken[0].detail
+
+
+def test_a_peer_url_that_is_the_client_url_of_another_member_is_refused() -> None:
+    change = relocation_of(voters(3), "b", ("http://c:2379",), ())
+    assert "PEER_URL_TAKEN" in [finding.code for finding in examine(seen(voters(3)), change, Policy())]
+
+
+def test_a_further_client_url_beside_its_own_is_fine() -> None:
+    change = relocation_of(voters(3), "b", (), ("http://b:2379", *CLIENT))
+    assert "CLIENT_URL_TAKEN" not in [f.code for f in examine(seen(voters(3)), change, Policy())]
+
+
 def test_an_inventory_with_the_old_urls_is_named() -> None:
     written = replace(node("b"), peer_urls=urls("b"), client_urls=CLIENT)
     state = seen(voters(3), patroni())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from patroni_etcd_reconfig.errors import EtcdError
 from patroni_etcd_reconfig.lab.processes import running
 from tests.integration.etcd_servers import wait_until
 from tests.integration.tool import Outcome, Tool, tool_on, wait_for_line
@@ -390,6 +391,26 @@ def test_a_plan_file_is_carried_out_later_and_refused_when_the_cluster_moved_on(
     _run(tool, "replace", "n1", "--by", "n5")
     refused = tool.run("apply", str(stale), "--force", "-f", "json", *ACCEPT)
     assert (refused.code, refused.json["error"]["code"]) == (7, "PLAN_MISMATCH")
+
+
+def test_a_plan_of_which_somebody_did_a_later_step_first_is_refused(tool: Tool, tmp_path: Path) -> None:
+    path = tmp_path / "move.json"
+    tool.forget_node(5)
+    tool.forget_node(3)
+    planned = tool.run("plan", "-o", str(path), "-f", "json")
+    assert planned.code == 0, planned.err
+    wait_until(lambda: _removed(tool, "n3"), 10, "etcd to allow the removal")
+    refused = tool.run("apply", str(path), "--force", "-f", "json", *ACCEPT)
+    assert (refused.code, refused.json["error"]["code"]) == (7, "PLAN_MISMATCH")
+    assert set(tool.ids()) == {"n1", "n2"}
+
+
+def _removed(tool: Tool, name: str) -> bool:
+    try:
+        tool.client(1).remove_member(tool.ids()[name])
+    except EtcdError:
+        return False
+    return True
 
 
 def test_a_file_that_is_no_plan_is_named(tool: Tool, tmp_path: Path) -> None:

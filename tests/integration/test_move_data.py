@@ -86,6 +86,33 @@ def test_a_member_goes_on_on_another_machine_with_its_id_under_another_name_and_
     _healthy(tool)
 
 
+@pytest.mark.parametrize("to", ["another node", "another directory"])
+def test_the_data_of_a_stopped_member_is_moved_and_it_runs_again(tool: Tool, to: str) -> None:
+    before = tool.ids()
+    victim = next(name for name in ("n1", "n2") if name != tool.leader())
+    assert tool.service(victim, "stop") == 0
+    tool.client(3).put("/kept", "newer")
+    tool.client(3).put("/kept", "value")
+    place = tool.layout.root / "elsewhere"
+    words = ("--to-host", "n4") if to == "another node" else ("--to-dir", str(place))
+    done = _run(tool, "move-data", victim, *words)
+    names = [step["name"] for step in done.json["steps"]]
+    assert names[:3] == ["SaveSnapshot", "CopyData", "FenceOldData"]
+    after = tool.ids()
+    assert sorted(after.values()) == sorted(before.values())
+    assert ("n4" in after) == (to == "another node")
+    _healthy(tool)
+
+
+@pytest.mark.parametrize("verb", [("restart",), ("upgrade", "--command", "true")], ids=["restart", "upgrade"])
+def test_a_stopped_member_is_restarted_and_upgraded(tool: Tool, verb: tuple[str, ...]) -> None:
+    before = tool.ids()
+    assert tool.service("n2", "stop") == 0
+    _run(tool, verb[0], "n2", *verb[1:])
+    assert tool.ids() == before
+    _healthy(tool)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES, ids=["before", "after"])
 @pytest.mark.parametrize("kind", MOVE_DATA.lines)
 def test_killed_around_a_step_it_is_resumed(tool: Tool, kind: str, suffix: str) -> None:

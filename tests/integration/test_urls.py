@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.integration.kills import ACCEPT, SUFFIXES, UPDATE_URLS, kill_at, resume
 from tests.integration.tool import Tool, tool_on
@@ -78,6 +79,43 @@ def test_the_last_member_that_the_patroni_file_names_keeps_its_client_url(tool: 
     refused = tool.run(*_update(tool, "n3", *_new(tool, 3)), "--force", "-f", "json", *ACCEPT)
     assert refused.code == 3
     assert "HOSTS_STALE" in [finding["code"] for finding in refused.json["findings"]]
+    _healthy(tool)
+
+
+def test_a_client_url_that_another_member_serves_is_refused(tool: Tool) -> None:
+    words = _update(tool, "n2", client=tool.layout.client_url(3))
+    refused = tool.run(*words, "--force", "-f", "json", *ACCEPT)
+    assert refused.code == 3
+    assert "CLIENT_URL_TAKEN" in [finding["code"] for finding in refused.json["findings"]]
+    _healthy(tool)
+
+
+def test_the_last_member_that_the_patroni_file_names_is_not_replaced_by_one_it_does_not_name(
+    tool: Tool,
+) -> None:
+    tool.plan_node(4)
+    data = yaml.safe_load(tool.layout.patroni_file.read_text())
+    data["etcd3"]["hosts"] = [tool.layout.client_url(3).removeprefix("http://")]
+    tool.layout.patroni_file.write_text(yaml.safe_dump(data))
+    for words in (("replace", "n3", "--by", "n4"), ("remove", "n3", "--accept", "TOO_FEW_VOTERS")):
+        refused = tool.run(*words, "--force", "-f", "json", *ACCEPT)
+        assert refused.code == 3, refused.err
+        assert "HOSTS_STALE" in [finding["code"] for finding in refused.json["findings"]]
+    _healthy(tool)
+
+
+def test_a_stopped_member_whose_machine_has_another_address_is_started_there(tool: Tool) -> None:
+    before = tool.ids()
+    victim = next(name for name in ("n2", "n3") if name != tool.leader())
+    peer, client = _new(tool, int(victim[1:]))
+    assert tool.service(victim, "stop") == 0
+    done = tool.run(*_update(tool, victim, peer, client), "--force", "-f", "json", *ACCEPT)
+    assert done.code == 0, done.err + done.out
+    assert [step["name"] for step in done.json["steps"]] == [
+        *("SaveSnapshot", "UpdatePeerUrls", "ReaddressMember", "Verify")
+    ]
+    assert tool.ids() == before
+    assert _urls(tool, victim) == ([peer], [client])
     _healthy(tool)
 
 

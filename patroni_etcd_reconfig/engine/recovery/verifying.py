@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from patroni_etcd_reconfig.core.findings import Finding, blocker, info, warning
+from patroni_etcd_reconfig.core.host_checks import check_hosts
 from patroni_etcd_reconfig.core.model import Health, Observation, PatroniCluster, format_id
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.kept import kept
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, ScopePlan, Way
 from patroni_etcd_reconfig.core.recovery.restore_checks import revision_goes_back
-from patroni_etcd_reconfig.core.relocation_checks import check_hosts
 from patroni_etcd_reconfig.engine.recovery.isolation import NO_SPACE, no_space_words
 from patroni_etcd_reconfig.engine.recovery.journal import RecoveryRecord
 from patroni_etcd_reconfig.engine.recovery.leading import place_of, takes_writes
