@@ -8,12 +8,16 @@ from typing import Any
 
 from patroni_etcd_reconfig.clock import wait_until
 from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, PatroniCluster, format_id
+from patroni_etcd_reconfig.core.node_checks import largest_db
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import EtcdError, ExitCode, ReconfigError, StepFailedError
 from patroni_etcd_reconfig.parallel import gather
 from patroni_etcd_reconfig.ports import Clock
+
+# etcd reads its whole database for a hash. What a slow disk manages: seconds, and bytes per second.
+HASH_TIME, HASH_PACE = 5.0, 50e6
 
 # A renewal this young, in seconds, counts as one that came just now: etcd tells whole seconds only.
 JUST_NOW = 2.0
@@ -111,17 +115,23 @@ def _state(view: MemberView) -> str:
 
 def same_hashes(roster: Roster, etcd: EtcdView) -> bool:
     """Tell whether all healthy voters hash alike at one revision; True where the version has no HashKV."""
+    seconds = hash_time(etcd)
     calls = {
-        view.member.name: lambda view=view: roster.of(view, 5.0).hash_kv(etcd.revision)
+        view.member.name: lambda view=view: roster.of(view, seconds).hash_kv(etcd.revision)
         for view in etcd.healthy_voters
     }
-    answers = gather(calls, 5.0)
+    answers = gather(calls, seconds)
     if answers.errors or len(answers.results) != len(calls):
         return False  # e.g. a member that has not reached this revision yet
     hashes = [answer for answer in answers.results.values() if answer is not None]
     # Members compact at their own pace: only hashes over the same stretch can be compared.
     stretches = {answer.compact_revision for answer in hashes}
     return all(len({h.hash for h in hashes if h.compact_revision == s}) == 1 for s in stretches)
+
+
+def hash_time(etcd: EtcdView) -> float:
+    """Return how long a hash may take, in seconds: 2 GB can't be read in the time of other answers."""
+    return HASH_TIME + largest_db(etcd) / HASH_PACE
 
 
 def baseline_of(clusters: tuple[PatroniCluster, ...]) -> dict[str, Any]:

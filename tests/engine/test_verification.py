@@ -11,11 +11,12 @@ from patroni_etcd_reconfig.engine.verification import (
     NotVerifiedError,
     baseline_of,
     broken_promises,
+    hash_time,
     same_hashes,
 )
 from patroni_etcd_reconfig.errors import EtcdError, EtcdTimeoutError, ExitCode, StepFailedError
 from patroni_etcd_reconfig.ports import HashKv
-from tests.core.builders import patroni
+from tests.core.builders import etcd, patroni, voter
 from tests.fake_etcd import client_url, peer_url
 
 from .rig import Rig
@@ -237,3 +238,9 @@ def test_an_abort_does_not_ask_for_members_that_it_did_not_touch(rig: Rig) -> No
     rig.verification.only = frozenset({"b"})
     with pytest.raises(NotVerifiedError, match="b is unreachable"):
         rig.verification.verify()
+
+
+def test_a_large_database_has_more_time_for_its_hash() -> None:
+    small, large = (etcd(voter("a", db_size=size)) for size in (20_000, 2_000_000_000))
+    assert 5.0 < hash_time(small) < 5.1
+    assert hash_time(large) == 45.0
