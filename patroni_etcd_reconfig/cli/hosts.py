@@ -24,6 +24,8 @@ COLUMNS = ("File", "Members", "Not members", "Missing", "At its next start")
 def command(app: App, files: tuple[Path, ...]) -> int:
     """Compare the etcd endpoints in Patroni files (default: the one of -c) with the live membership.
 
+    Only files of this machine are read: what Patronis on other machines list, it does not know.
+
     Patroni reads its list only when it starts, and then asks those for the real one: exit 3 if none of
     the endpoints in a file is a healthy member.
     """

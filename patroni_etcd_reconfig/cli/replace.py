@@ -40,11 +40,11 @@ def _url(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa
 @change_options
 @click.pass_obj
 def command(app: App, /, name: str, force: bool, dry_run: bool, **place: str) -> int:
-    """Replace a failed or healthy member by a new one, in place or on another machine.
+    """Replace a failed or healthy member by a new one, in place or on another node of the inventory.
 
-    A dead member is removed first. A healthy one is removed only after its replacement on another machine
-    votes, so that failure tolerance never drops. On its own machine, also with other URLs, removal has to
-    come first: that machine runs one etcd.
+    A dead member is removed first. A healthy one is removed only after its replacement on another node
+    votes, so that failure tolerance never drops. On its own node, also with other URLs, removal has to
+    come first: that node runs one etcd.
     """
     wanted = Place(**place)
 
