@@ -8,7 +8,7 @@ advertises the voters' client URLs, which etcd accepts, and its own only after a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from patroni_etcd_reconfig.core.changes import Change, Relocation, Seat, reference
 from patroni_etcd_reconfig.core.hazards import parse_version
@@ -37,12 +37,28 @@ def in_hiding(etcd: EtcdView, view: MemberView, seat: Seat) -> bool:
 
 def reveals(etcd: EtcdView, change: Change) -> tuple[Relocation, ...]:
     """Return how new voters that are still hidden get their own URLs, for an operation that ends early."""
-    found = ((etcd.by_peer_urls(seat.peer_urls), seat) for seat in change.seats)
     return tuple(
         Relocation(reference(view.member), seat, seat.client_urls, seat.client_urls)
-        for view, seat in found
-        if view and not view.member.is_learner and in_hiding(etcd, view, seat)
+        for view, seat in _hidden_voters(etcd, change)
+        if _may_restart(etcd, view)
     )
+
+
+def left_hidden(etcd: EtcdView, change: Change) -> tuple[Seat, ...]:
+    """Return the seats of new voters that such an end leaves hidden: a restart would cost the quorum."""
+    return tuple(seat for view, seat in _hidden_voters(etcd, change) if not _may_restart(etcd, view))
+
+
+def _hidden_voters(etcd: EtcdView, change: Change) -> Iterator[tuple[MemberView, Seat]]:
+    for seat in change.seats:
+        view = etcd.by_peer_urls(seat.peer_urls)
+        if view and not view.member.is_learner and in_hiding(etcd, view, seat):
+            yield view, seat
+
+
+def _may_restart(etcd: EtcdView, view: MemberView) -> bool:
+    others = sum(other.id != view.id for other in etcd.healthy_voters)
+    return others >= quorum(len(etcd.voters))
 
 
 def hides(etcd: EtcdView, seat: Seat) -> bool:
@@ -55,6 +71,14 @@ def hides(etcd: EtcdView, seat: Seat) -> bool:
     traps = any((parse_version(version) or (0, 0, 0)) >= TRAPS_SINCE for version in versions)
     restartable = len(etcd.healthy_voters) >= quorum(len(etcd.voters) + 1)
     return bool(seat.client_urls) and traps and restartable
+
+
+def shows_early(etcd: EtcdView, learner: MemberView, seat: Seat) -> bool:
+    """Tell whether a hidden learner gets its own URL before it votes: afterwards it could not be restarted.
+
+    So many voters went since it was started that it would not be hidden now.
+    """
+    return in_hiding(etcd, learner, seat) and not hides(etcd, seat)
 
 
 def borrowed_urls(etcd: EtcdView, seat: Seat) -> tuple[str, ...]:

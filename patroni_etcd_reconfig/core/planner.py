@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from patroni_etcd_reconfig.core.aborting import victims_left
 from patroni_etcd_reconfig.core.changes import Change, Seat, reference
-from patroni_etcd_reconfig.core.hiding import hides, in_hiding
+from patroni_etcd_reconfig.core.hiding import hides, in_hiding, shows_early
 from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, NodeView, Observation
 from patroni_etcd_reconfig.core.quorum import survives_without
 from patroni_etcd_reconfig.core.relocating import hand_over, relocate, reveal, take_back
@@ -165,7 +165,9 @@ def _join_further(seen: Observation, change: Change, learner: MemberView, seat: 
     """Go on with a learner that is in the list, by what its node holds."""
     node, start = seen.nodes.get(seat.name), StartMember(seat, hides(seen.etcd, seat))
     if _answers_as_itself(learner) and (learner.id in seen.progress.joined or change.verb == "promote"):
-        return None if change.as_learners else PromoteLearner(seat)
+        early = shows_early(seen.etcd, learner, seat)
+        step = reveal(seen.etcd, learner, seat) if early else PromoteLearner(seat)
+        return None if change.as_learners else step
     if node is None or _holds_data_of(node, learner.id) or _answers_as_itself(learner):
         return start
     if not learner.member.started:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from patroni_etcd_reconfig.core.changes import Change, MemberRef, Seat
 from patroni_etcd_reconfig.core.findings import Finding, info
+from patroni_etcd_reconfig.core.hiding import left_hidden
 from patroni_etcd_reconfig.core.model import EtcdView, format_id
 
 NOTHING = "nothing to do"
@@ -38,6 +39,13 @@ def _remains(etcd: EtcdView, begun: Change) -> Iterator[Finding]:
     if begun.stand_in and _votes(etcd, begun.stand_in):
         name = begun.stand_in.name
         yield _stays(name, "stays a member: the spare", f"to free it: patronictl-etcd remove {name}")
+    for seat in left_hidden(etcd, begun):
+        own = " ".join(f"--client-url {url}" for url in seat.client_urls)
+        yield _stays(
+            seat.name,
+            "votes and advertises the client URLs of others: its restart would cost the quorum",
+            f"once enough voters are healthy: patronictl-etcd update-urls {seat.name} {own}",
+        )
 
 
 def _of_victim(etcd: EtcdView, victim: MemberRef, successor: Seat | None) -> Iterator[Finding]:

@@ -189,7 +189,10 @@ def _change_members(
         return _with_members(seen, (*members, MemberView(_new_member(seen, step.seat))))
     view = _on_seat(seen, step.seat)
     if isinstance(step, PromoteLearner):
-        promoted = replace(view, member=replace(view.member, is_learner=False), serves_reads=True)
+        said = replace(view.status, is_learner=False) if view.status else None
+        promoted = replace(
+            view, member=replace(view.member, is_learner=False), status=said, serves_reads=True
+        )
         return _with_members(seen, tuple(promoted if v.id == view.id else v for v in members))
     return _started(seen, view, step)
 

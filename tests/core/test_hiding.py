@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,6 +14,7 @@ from patroni_etcd_reconfig.core.changes import (
     addition_of,
     cycle_of,
     promotion_of,
+    relocation_of,
     replacement_of,
 )
 from patroni_etcd_reconfig.core.codec import decode_step, encode_step
@@ -23,6 +24,7 @@ from patroni_etcd_reconfig.core.invariants import check_invariants
 from patroni_etcd_reconfig.core.model import EtcdView, Observation
 from patroni_etcd_reconfig.core.planner import make_plan, unfinished_nodes
 from patroni_etcd_reconfig.core.policy import Policy
+from patroni_etcd_reconfig.core.remains import in_words, what_stays
 from patroni_etcd_reconfig.core.simulate import apply_step
 from patroni_etcd_reconfig.core.step_words import describe
 from patroni_etcd_reconfig.core.steps import (
@@ -206,6 +208,44 @@ def test_an_abort_after_the_promotion_gives_the_new_voter_its_own_url() -> None:
     assert names(make_plan(promoted, way_out).steps) == ["ReaddressMember b", "Verify"]
     revealed = apply_step(promoted, make_plan(promoted, way_out).steps[0])
     assert reveals(revealed.etcd, change) == ()
+
+
+def _gone(state: Observation, *names: str) -> Observation:
+    left = tuple(view for view in state.etcd.members if view.member.name not in names)
+    return replace(state, etcd=replace(state.etcd, members=left))
+
+
+def _dead(state: Observation, name: str) -> Observation:
+    views = tuple(down(name) if v.member.name == name else v for v in state.etcd.members)
+    return replace(state, etcd=replace(state.etcd, members=views))
+
+
+@pytest.mark.parametrize(
+    "fault", [lambda s: _gone(s, "b", "c"), lambda s: _dead(s, "c")], ids=["gone", "down"]
+)
+def test_a_learner_that_could_not_be_restarted_once_it_votes_shows_itself_before(
+    fault: Callable[[Observation], Observation],
+) -> None:
+    change = addressed(addition_of(voters(3), (Seat("d", urls("d")),)))
+    state = fault(hidden_learner(voters(3), change))
+    assert names(make_plan(state, change).steps) == ["ReaddressMember d", "PromoteLearner d", "Verify"]
+    shown = apply_step(state, make_plan(state, change).steps[0])
+    assert own("d") in {view.member.client_urls for view in shown.etcd.learners}
+
+
+def test_an_abort_leaves_a_voter_hidden_that_can_not_be_restarted_and_says_how_it_shows_itself_later() -> (
+    None
+):
+    change = addressed(addition_of(voters(3), (Seat("d", urls("d")),)))
+    state = hidden_learner(voters(3), change)
+    promoted = apply_step(state, make_plan(state, change).steps[0])
+    two = _gone(promoted, "b", "c")
+    assert reveals(two.etcd, change) == ()
+    said = [in_words(finding) for finding in what_stays(two.etcd, change)]
+    assert "patronictl-etcd update-urls d --client-url http://d:2379" in said[0]
+    assert what_stays(promoted.etcd, change) == ()
+    later = relocation_of(promoted.etcd, "d", (), own("d"))
+    assert names(make_plan(promoted, later).steps) == ["ReaddressMember d", "Verify"]
 
 
 def test_a_start_keeps_in_journals_whether_it_is_hidden_and_older_journals_have_none() -> None:

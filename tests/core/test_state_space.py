@@ -35,6 +35,7 @@ from patroni_etcd_reconfig.core.changes import (
 from patroni_etcd_reconfig.core.codec import STEP_TYPES
 from patroni_etcd_reconfig.core.findings import blockers
 from patroni_etcd_reconfig.core.gates import check_step
+from patroni_etcd_reconfig.core.hiding import in_hiding, reveals
 from patroni_etcd_reconfig.core.invariants import check_invariants
 from patroni_etcd_reconfig.core.model import EtcdView, NodeView, Observation
 from patroni_etcd_reconfig.core.planner import next_step
@@ -44,10 +45,11 @@ from patroni_etcd_reconfig.core.relocating import holds
 from patroni_etcd_reconfig.core.steps import Step
 
 from . import world
-from .builders import GIB, IDS, etcd, learner, seen, urls, voters
+from .builders import GIB, IDS, etcd, learner, seen, urls, voter, voters
 
 # docs/how-it-works.md states this number.
-STATES_AT_LEAST = 110_000
+STATES_AT_LEAST = 150_000
+IN_VAIN = "stopped in vain"
 LONGEST = 120  # steps; longer than any change of seven members with one fault
 POLICY = Policy()
 NAMES = list(IDS)
@@ -64,6 +66,7 @@ class Explorer:
     aborts: dict[Change, Explorer] = field(default_factory=dict)
     begun: frozenset[str] = frozenset()  # kinds of steps, as the journal tells an abort
     usual: str = "done"  # how it ends when nothing goes wrong
+    refused: list[Observation] = field(default_factory=list)  # a step may fail there, and may not
 
     @property
     def states(self) -> int:
@@ -99,7 +102,17 @@ class Explorer:
             if after is not None:
                 assert list(check_invariants(state, step, after, self.change)) == []
         going_on = [after for after in afters if after is not None]
-        return "stopped in vain", going_on[0] if going_on else None
+        assert len(going_on) <= 1, "a second way on would not be walked"
+        if going_on and None in afters:
+            self.refused.append(state)
+        return IN_VAIN, going_on[0] if going_on else None
+
+    def ends_of(self, start: Observation) -> Iterator[tuple[str, Observation]]:
+        """Give every end: the one when all goes on well, and where a step was refused that may be."""
+        self.refused.clear()
+        yield self.walk(start)
+        refused, self.refused = self.refused, []
+        yield from ((IN_VAIN, state) for state in refused)
 
 
 def assert_reached(state: Observation, change: Change) -> None:
@@ -112,6 +125,7 @@ def assert_reached(state: Observation, change: Change) -> None:
         view = state.etcd.by_peer_urls(seat.peer_urls)
         assert view is not None
         assert view.member.is_learner == change.as_learners
+        assert change.as_learners or not in_hiding(state.etcd, view, seat)
     assert {ref.id for ref in change.restarts} <= state.progress.restarted
     for to in change.relocations:
         there = {name for name, node in state.nodes.items() if holds(node, to.member)}
@@ -144,16 +158,23 @@ def judge(explorer: Explorer, before: Observation, disturbed: Observation) -> No
     """After a fault all ends well, or stops where putting things right or an abort leads on."""
     if world.key_of(disturbed) in explorer.ends:
         return
-    end, last = explorer.walk(disturbed)
+    for end, last in [*explorer.ends_of(disturbed)]:
+        abort(explorer, disturbed if end == "done" else last)
+        if end != "done":
+            judge_stop(explorer, disturbed, end, last)
     abort(explorer, disturbed)
-    if end == "done":
-        return
-    # Only the fault itself may have cost the quorum.
+
+
+def judge_stop(explorer: Explorer, disturbed: Observation, end: str, last: Observation) -> None:
+    """Where an operation stopped, the quorum is what the fault left, and there is a way on."""
     assert failure_tolerance(last.etcd) >= min(0, failure_tolerance(disturbed.etcd))
     mended = world.repaired(last)
     if not world.lost_for_good(mended) and explorer.usual == "done":
         then = explorer.walk(mended)[0]
-        assert then in ("done", "stopped by MEMBERSHIP_CHANGED"), f"{end}, then {then}"
+        # Of two voters that somebody left, one that still hides can't be restarted: an abort ends that.
+        left_hidden = then == "stopped by NO_QUORUM_AFTER" and not failure_tolerance(mended.etcd)
+        ends = "done" if left_hidden and abort(explorer, mended) == "done" else then
+        assert ends in ("done", "stopped by MEMBERSHIP_CHANGED"), f"{end}, then {then}"
     abort(explorer, mended)
 
 
@@ -162,6 +183,7 @@ def abort(explorer: Explorer, state: Observation) -> str:
     if failure_tolerance(state.etcd) < 0 or state.progress.verified:
         return "done"
     change = abort_of(state.etcd, explorer.change, explorer.begun)
+    change = replace(change, relocations=(*change.relocations, *reveals(state.etcd, explorer.change)))
     if any(not holds(state.nodes.get(to.member.name), to.member) for to in change.taken_back):
         return "done"  # refused: from here on there is only the copy, and an abort only leads on
     aborting = explorer.aborts.setdefault(change, Explorer(change))
@@ -180,7 +202,8 @@ def undisturbed(start: Observation, change: Change) -> Iterator[tuple[Observatio
         step = next_step(state, change)
         yield state, step
         blocked = step is None or blockers(check_step(state, step, change, POLICY))
-        state = None if blocked or step is None else world.outcomes(state, step, change)[0]
+        afters = [] if blocked or step is None else world.outcomes(state, step, change)
+        state = next((after for after in afters if after is not None), None)
 
 
 # The changes.
@@ -208,6 +231,13 @@ def moved(cluster: EtcdView, name: str, target: str) -> Change:
     return move_of(cluster, name, to, clients, target=target, source_dir="/data", target_dir="/new")
 
 
+def addressed(change: Change) -> Change:
+    """Return the change with the seats' own client URLs, as the commands fill them in."""
+    known = {seat: replace(seat, client_urls=(f"http://{seat.name}:2379",)) for seat in change.seats}
+    spare = replace(change.spare, client_urls=(f"http://{change.spare.name}:2379",)) if change.spare else None
+    return replace(change, joiners=tuple(known[seat] for seat in change.joiners), spare=spare)
+
+
 def changes_of(cluster: EtcdView) -> Iterator[tuple[str, Change]]:
     """Give every change of a healthy cluster: whom it is about is the leader, a follower, or all."""
     names = [view.member.name for view in cluster.voters]
@@ -225,6 +255,10 @@ def changes_of(cluster: EtcdView) -> Iterator[tuple[str, Change]]:
             yield f"remove {one}", removal_of(cluster, (one,))
     yield "cycle", cycle_of(cluster, ())
     yield "cycle --spare x", cycle_with_spare(cluster, tuple(names[:2]), seats("x")[0])
+    yield (
+        "cycle --spare x --keep-spare",
+        cycle_with_spare(cluster, tuple(names[:2]), seats("x")[0], keep=True),
+    )
     yield "upgrade", upgrade_of(cluster, (), "true")
     yield "restart --shield", replace(restart_of(cluster, ()), shield=True)
     yield "restart", restart_of(cluster, ())
@@ -232,6 +266,8 @@ def changes_of(cluster: EtcdView) -> Iterator[tuple[str, Change]]:
     yield "add x", addition_of(cluster, seats("x"))
     yield "add x --learner", addition_of(cluster, seats("x"), as_learners=True)
     yield "apply: two more", equality_with(cluster, seats(*names, "x", "y"))
+    if len(names) > 3:
+        yield "remove two, the leader too", removal_of(cluster, (leader, last))
     if len(names) > 2:
         yield "apply: two fewer, the leader too", equality_with(cluster, seats(*names[1:-1]))
         yield "apply: two moved", equality_with(cluster, seats(*names[1:-1], "x", "y"))
@@ -267,6 +303,57 @@ def test_a_learner_is_promoted_or_aborted_whatever_fails_once(size: int) -> None
     cluster = etcd(*voters(size).members, learner("x"))
     explorer = explore(start_of(cluster), promotion_of(cluster, "x"))
     _visited[f"{size}: promote x"] = explorer.states
+
+
+# From this version on a learner hides from Patroni, and is restarted once it votes.
+HIDING = "3.6.6"
+HIDDEN = [
+    pytest.param(size, name, id=f"{size}: {name}")
+    for size in (1, 2, 3)
+    for name, change in changes_of(voters(size))
+    if change.joiners
+]
+
+
+def of_version(version: str, size: int) -> EtcdView:
+    """Return a healthy cluster of this version."""
+    return etcd(*(voter(name, version=version) for name in NAMES[:size]))
+
+
+@pytest.mark.parametrize(("size", "name"), HIDDEN)
+def test_learners_that_hide_do_so_until_they_vote_whatever_fails_once(
+    size: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world, "VERSION", HIDING)
+    cluster = of_version(HIDING, size)
+    change = addressed(dict(changes_of(cluster))[name])
+    explorer = explore(start_of(cluster, change), change)
+    assert size < 3 or name == "add x --learner" or "ReaddressMember" in explorer.steps
+    _visited[f"{HIDING}, {size}: {name}"] = explorer.states
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("name", ["restart c", "update-urls c", "move-data c", "upgrade c"])
+def test_a_member_that_is_down_comes_back_whatever_fails_once(size: int, name: str) -> None:
+    cluster = voters(size)
+    changes = {
+        "restart c": restart_of(cluster, ("c",)),
+        "update-urls c": relocation_of(cluster, "c", urls("w"), ("http://w:2379",)),
+        "move-data c": moved(cluster, "c", "x"),
+        "upgrade c": upgrade_of(cluster, ("c",), "true"),
+    }
+    start = world.dies(start_of(cluster, changes[name]), "c")[0]
+    explorer = explore(start, changes[name])
+    assert explorer.usual == "done"
+    _visited[f"{size}: {name}, which is down"] = explorer.states
+
+
+def test_a_step_that_may_be_refused_is_followed_both_ways() -> None:
+    cluster = voters(3)
+    change = addition_of(cluster, seats("x"))
+    explorer = Explorer(change)
+    ends = [end for end, _ in explorer.ends_of(world.dies(start_of(cluster, change), "c")[0])]
+    assert ends == [IN_VAIN, IN_VAIN]  # the learner joins, and the end can't be verified; or it is refused
 
 
 def test_every_kind_of_step_was_walked_through() -> None:

@@ -80,6 +80,23 @@ def test_killed_around_a_step_an_abort_leaves_no_member_with_the_urls_of_others(
     assert set(_roles(tool).values()) == {"voter"}
 
 
+def test_a_learner_that_could_not_be_restarted_later_gets_its_own_url_before_it_votes(tool: Tool) -> None:
+    kill_at(tool, ("add", "n4"), LINES["StartMember"], ": done")
+    assert _learner_is_hidden(tool)
+    victim = next(name for name in ("n2", "n3") if name != tool.leader())
+    assert tool.service(victim, "stop") == 0
+    text = tool.layout.inventory.read_text()
+    tool.layout.inventory.write_text(text + "  step_timeout: 8.0\n  gate_timeout: 2.0\n")
+    unverified = tool.run("resume", "--force", "-f", "json")
+    assert unverified.code not in (0, 1, 3), unverified.err  # all is done but the check that all are healthy
+    assert unverified.err.index(LINES["ReaddressMember"]) < unverified.err.index(LINES["PromoteLearner"])
+    assert _listed(tool) == _own(tool, 1, 2, 3, 4)
+    assert tool.service(victim, "start") == 0
+    tool.layout.inventory.write_text(text)
+    resume(tool)
+    assert set(_roles(tool).values()) == {"voter"}
+
+
 def test_a_cycle_without_client_urls_in_the_inventory_hides_and_reveals_every_member(tool: Tool) -> None:
     text = tool.layout.inventory.read_text()
     kept = [line for line in text.splitlines() if "client_url" not in line]
