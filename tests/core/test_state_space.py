@@ -48,7 +48,7 @@ from . import world
 from .builders import GIB, IDS, etcd, learner, seen, urls, voter, voters
 
 # docs/how-it-works.md states this number.
-STATES_AT_LEAST = 150_000
+STATES_AT_LEAST = 165_000
 IN_VAIN = "stopped in vain"
 LONGEST = 120  # steps; longer than any change of seven members with one fault
 POLICY = Policy()
