@@ -215,8 +215,11 @@ class NodeControl(Protocol):
         `namespace` is that of Patroni's keys, which are read from its database.
         """
 
-    def stop(self) -> None:
-        """Stop the service and return when it is down; a service that is down already is fine."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Stop the service and return when it is down; a service that is down already is fine.
+
+        `at_once`: its clients shall see a broken connection, not what etcd answers while it ends.
+        """
 
     def start(self) -> None:
         """Start the service; does not wait until etcd answers."""

@@ -21,7 +21,10 @@ LONGEST = ("e2e", "core/test_state_space.py", "integration")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; the order is otherwise as it was."""
+    """Put the longest files first, and tell pytest-xdist what one process runs: a file, or all of e2e.
+
+    Each test of e2e has etcd, Patroni and PostgreSQL three times, and looks at the time: two are too many.
+    """
     tests = Path(__file__).parent
 
     def rank(item: pytest.Item) -> int:
@@ -29,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(ranks, len(LONGEST))
 
     items.sort(key=rank)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(str(item.path) if rank(item) else LONGEST[0]))
 
 
 def pytest_report_header() -> list[str]:

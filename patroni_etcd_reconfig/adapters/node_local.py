@@ -17,6 +17,7 @@ from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settin
 from patroni_etcd_reconfig.adapters.fence import is_begun, is_free, lift_fence
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
 from patroni_etcd_reconfig.adapters.inventory_checks import PLACEHOLDERS
+from patroni_etcd_reconfig.adapters.process import kill_holder
 from patroni_etcd_reconfig.adapters.set_aside import holds, rename_aside, set_aside_beside
 from patroni_etcd_reconfig.core.model import DataDir, NodeView
 from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
@@ -128,10 +129,12 @@ class LocalNode:
         except OSError as error:
             raise self._failed(f"its data: {_words(error)}", "correct data_dir or its rights") from error
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         """Stop the service and wait until `is_active` says that it is down."""
         if not self._asked():
             return
+        if at_once:  # etcd holds the lock of its database while it runs
+            kill_holder(Path(self.config.data_dir) / "member/snap/db")
         outcome = self._run("stop")
         deadline = time.monotonic() + (self.timeout if outcome.code == 0 else 0)
         while self._asked():

@@ -70,6 +70,26 @@ def end_process(child: Child, *, seconds: float) -> bool:
     return process_start(child.pid) != child.started
 
 
+def kill_holder(path: Path) -> bool:
+    """End by force who holds the flock on a file; return whether one was found (proc_locks(5)).
+
+    Nobody is found on a file system whose device numbers differ from the kernel's own.
+    """
+    try:
+        found = path.stat()
+        lines = Path("/proc/locks").read_text("ascii").splitlines()
+    except OSError:
+        return False
+    file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    locks = (line.split() for line in lines)
+    holders = [int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5] == file]
+    holders = [pid for pid in holders if pid > 1 and pid != os.getpid()]  # 0: of another pid namespace
+    for pid in holders:
+        with suppress(OSError):  # it has just ended, or is another user's: the stop command comes next
+            os.kill(pid, signal.SIGKILL)
+    return bool(holders)
+
+
 def end_with(parent: int) -> Callable[[], None]:
     """Return what a child does before it becomes its program: ask to be killed when its parent ends.
 

@@ -103,7 +103,7 @@ class FakeNode:
     def read_data(self, namespace: str) -> DataDirFacts | None:
         return None
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         self.stops += 1
         self.view = replace(self.view, service_active=False)
         for process in self.etcd.at.values():

@@ -57,12 +57,16 @@ class Fencing:
             return {}
 
     def stop_survivor(self, survivor: Survivor) -> Facts:
-        """Stop it once it knows that it does not lead: a leader would first look 7 s for a successor."""
+        """Stop it once it knows that it does not lead: a leader would first look 7 s for a successor.
+
+        And at once: requests hang in it for want of a quorum. When an etcd that ends cleanly cancels the
+        renewal of a leader in failsafe mode, Patroni demotes it; a broken connection is no reason to.
+        """
         node = self.nodes[survivor.node]
         if node.look().service_active:
             if survivor.running:  # else it has never answered, and has not led
                 self._await_no_leader(node)
-            node.stop()
+            node.stop(at_once=True)
         self._await_closed([node.name])
         return {"stopped": survivor.node}
 
