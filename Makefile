@@ -10,9 +10,9 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 NET ?=
 # Tests mostly wait for etcd and Patroni, so a few more at a time than there are processors. A file's tests
-# share servers and stay together (tests/conftest.py).
+# share servers and stay together.
 JOBS ?= 3
-PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: setup packages demo drill test etcd-versions test-versions test-kills bench lint type format check clean
 

@@ -8,32 +8,11 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import pytest
-
 from tests.integration.etcd_servers import etcd_dirs
 
 # A job that a script put in the background has Ctrl-C ignored, and so would every tool that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# What takes minutes begins first, so that at the end no process works alone on a long file.
-LONGEST = ("e2e", "core/test_state_space.py", "integration")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, and tell pytest-xdist what one process runs: a file, or all of e2e.
-
-    Each test of e2e has etcd, Patroni and PostgreSQL three times, and looks at the time: two are too many.
-    """
-    tests = Path(__file__).parent
-
-    def rank(item: pytest.Item) -> int:
-        ranks = (i for i, part in enumerate(LONGEST) if item.path.is_relative_to(tests / part))
-        return next(ranks, len(LONGEST))
-
-    items.sort(key=rank)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path) if rank(item) else LONGEST[0]))
 
 
 def pytest_report_header() -> list[str]:
