@@ -26,7 +26,7 @@ from patroni_etcd_reconfig.core.steps import (
 )
 from patroni_etcd_reconfig.engine.relocating import is_at, new_urls
 from patroni_etcd_reconfig.engine.returning import HEALTH_INTERVAL, Returning
-from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
+from patroni_etcd_reconfig.engine.roster import Roster, must_be_listed
 from patroni_etcd_reconfig.engine.verification import same_hashes
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import MembershipError, StepFailedError
@@ -66,7 +66,7 @@ class Moving:
         return assert_never(step)
 
     def _stop(self, member: MemberRef) -> Facts:
-        must_be(member, listed(self.roster)[member.id])
+        must_be_listed(self.roster, member)
         if not same_hashes(self.roster, self.observe_etcd()):
             raise StepFailedError(
                 f"the members' data differ, or {member.name} is behind: its data is not moved",
@@ -176,7 +176,7 @@ class Moving:
     def _start(self, step: StartMoved) -> Facts:
         member, node = step.member, self.nodes[step.target]
         renamed = replace(member, name=step.seat.name)
-        must_be(member, listed(self.roster)[member.id], step.seat)
+        must_be_listed(self.roster, member, step.seat)
         old, new = self.nodes[member.name].look(), node.look()
         if old.data_present or new.data is None or new.data.member_id != member.id:
             raise MembershipError(

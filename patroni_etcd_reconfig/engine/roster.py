@@ -76,6 +76,17 @@ def _listed_by(client: EtcdApi) -> dict[int, Member]:
     return {member.id: member for member in client.member_list().members}
 
 
+def must_be_listed(roster: Roster, ref: MemberRef, *seats: Seat) -> None:
+    """Raise MembershipError unless the list has this member, by id, name and URLs, now."""
+    present = listed(roster).get(ref.id)
+    if present is None:
+        raise MembershipError(
+            f"{ref.name} ({format_id(ref.id)}) is no member any more",
+            hint="patronictl-etcd status; patronictl-etcd abort",
+        )
+    must_be(ref, present, *seats)
+
+
 def must_be(ref: MemberRef, member: Member, *seats: Seat) -> None:
     """Raise MembershipError unless a member has the name and URLs of the plan, or of one of the seats."""
     allowed = (ref.seat, *seats)

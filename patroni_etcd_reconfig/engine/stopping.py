@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from patroni_etcd_reconfig.core.changes import MemberRef, Seat
-from patroni_etcd_reconfig.core.model import EtcdView, format_id
+from patroni_etcd_reconfig.core.model import EtcdView
 from patroni_etcd_reconfig.core.quorum import can_be_down
-from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
-from patroni_etcd_reconfig.errors import HeldBackError, MembershipError
+from patroni_etcd_reconfig.engine.roster import Roster, must_be_listed
+from patroni_etcd_reconfig.errors import HeldBackError
 
 
 @dataclass
@@ -26,13 +26,7 @@ class Stopping:
         Raises HeldBackError when it leads now, or when there would be no quorum without it: a step that
         did nothing yet is planned again. `seats` are others than the plan's at which it may be by now.
         """
-        present = listed(self.roster).get(member.id)
-        if present is None:
-            raise MembershipError(
-                f"{member.name} ({format_id(member.id)}) is no member any more, so it is not stopped",
-                hint="patronictl-etcd status; patronictl-etcd abort",
-            )
-        must_be(member, present, *seats)
+        must_be_listed(self.roster, member, *seats)
         etcd = self.observe_etcd()
         if etcd.leader_id == member.id and len(etcd.voters) > 1:
             raise _held_back(member, "it leads now")

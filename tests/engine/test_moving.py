@@ -191,6 +191,14 @@ def test_the_copy_is_not_started_when_it_is_somebody_elses_data(rig: Rig) -> Non
         rig.act(step)
 
 
+def test_the_copy_of_a_member_that_was_removed_meanwhile_is_not_started(rig: Rig) -> None:
+    step = _moved(rig)
+    del rig.etcd.members[C]
+    with pytest.raises(MembershipError, match="no member any more"):
+        rig.act(step)
+    assert rig.nodes["d"].starts == 0
+
+
 def test_a_copy_that_is_given_up_is_discarded(rig: Rig) -> None:
     _stopped(rig).act(CopyData(rig.ref("c"), "d"))
     assert rig.act(DiscardCopy(rig.ref("c"), "d")) == {"discarded": "c"}
