@@ -54,7 +54,7 @@ test-kills: setup
 	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal tests/integration/test_kill_points.py -k killed_at_every_step $(KILLS)
 	$(if $(KILLS),,$(PYTHON) -m pytest tests/integration/test_kill_points.py -k every_kind_of_step_was_killed)
 
-# About 15 minutes; BENCH=replace measures one scenario, BENCH_DB=64MB makes the large database a small one.
+# Half an hour or more; BENCH=replace measures one scenario, BENCH_DB=64MB makes the large database a small one.
 BENCH_DB ?= 2GB
 bench: setup
 	$(PYTHON) -m patroni_etcd_reconfig.lab.bench $(BENCH) --size $(BENCH_DB) $(if $(BENCH_TMP),--tmp $(BENCH_TMP))
