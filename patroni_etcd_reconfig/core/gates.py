@@ -17,7 +17,7 @@ from patroni_etcd_reconfig.core.model import (
 )
 from patroni_etcd_reconfig.core.move_checks import check_move, problem_of
 from patroni_etcd_reconfig.core.policy import Policy
-from patroni_etcd_reconfig.core.quorum import quorum, survives_without
+from patroni_etcd_reconfig.core.quorum import has_quorum_while_down, healthy_without, quorum, survives_without
 from patroni_etcd_reconfig.core.relocation_checks import check_identities, check_learners
 from patroni_etcd_reconfig.core.steps import (
     AddLearner,
@@ -157,8 +157,8 @@ def _check_effect(seen: Observation, step: Step) -> Iterator[Finding]:
 def _check_restart(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
     """A member that is down still counts as a voter: the others must be a quorum of all."""
     view, count = etcd.by_id(member.id), len(etcd.voters)
-    healthy = sum(other.id != member.id for other in etcd.healthy_voters)
-    if view and not view.member.is_learner and healthy < quorum(count):
+    healthy = healthy_without(etcd, member.id)
+    if view and not view.member.is_learner and not has_quorum_while_down(etcd, member.id):
         yield blocker(
             "NO_QUORUM_AFTER",
             member.name,
@@ -186,7 +186,7 @@ def _check_removal(etcd: EtcdView, member: MemberRef) -> Iterator[Finding]:
     view = etcd.by_id(member.id)
     if view and not view.member.is_learner and not survives_without(etcd, member.id):
         left = len(etcd.voters) - 1
-        healthy = sum(other.id != member.id for other in etcd.healthy_voters)
+        healthy = healthy_without(etcd, member.id)
         yield blocker(
             "NO_QUORUM_AFTER",
             member.name,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from patroni_etcd_reconfig.core.changes import Change, Relocation, Seat, reference
 from patroni_etcd_reconfig.core.hazards import parse_version
 from patroni_etcd_reconfig.core.model import EtcdView, Member, MemberView
-from patroni_etcd_reconfig.core.quorum import quorum
+from patroni_etcd_reconfig.core.quorum import has_quorum_while_down, quorum
 
 # ErrGRPCNotSupportedForLearner has been FailedPrecondition since this version (api/v3rpc/rpctypes/error.go).
 TRAPS_SINCE = (3, 6, 0)
@@ -40,13 +40,15 @@ def reveals(etcd: EtcdView, change: Change) -> tuple[Relocation, ...]:
     return tuple(
         Relocation(reference(view.member), seat, seat.client_urls, seat.client_urls)
         for view, seat in _hidden_voters(etcd, change)
-        if _may_restart(etcd, view)
+        if has_quorum_while_down(etcd, view.id)
     )
 
 
 def left_hidden(etcd: EtcdView, change: Change) -> tuple[Seat, ...]:
     """Return the seats of new voters that such an end leaves hidden: a restart would cost the quorum."""
-    return tuple(seat for view, seat in _hidden_voters(etcd, change) if not _may_restart(etcd, view))
+    return tuple(
+        seat for view, seat in _hidden_voters(etcd, change) if not has_quorum_while_down(etcd, view.id)
+    )
 
 
 def _hidden_voters(etcd: EtcdView, change: Change) -> Iterator[tuple[MemberView, Seat]]:
@@ -54,11 +56,6 @@ def _hidden_voters(etcd: EtcdView, change: Change) -> Iterator[tuple[MemberView,
         view = etcd.by_peer_urls(seat.peer_urls)
         if view and not view.member.is_learner and in_hiding(etcd, view, seat):
             yield view, seat
-
-
-def _may_restart(etcd: EtcdView, view: MemberView) -> bool:
-    others = sum(other.id != view.id for other in etcd.healthy_voters)
-    return others >= quorum(len(etcd.voters))
 
 
 def hides(etcd: EtcdView, seat: Seat) -> bool:

@@ -64,13 +64,13 @@ def read_cluster(found: ScopeKeys, lease: Lease | None) -> PatroniCluster:
         failover=_pending(_json(found.keys.get("failover"))),
         members=members,
         status_revision=found.keys["status"].mod_revision if "status" in found.keys else 0,
-        standby_cluster=_is_standby_cluster(config.get("standby_cluster")),
+        standby_cluster=is_standby_cluster(config.get("standby_cluster")),
     )
     return replace(cluster, timeline=next((m.timeline for m in members if m.name == name), None))
 
 
-def _is_standby_cluster(value: object) -> bool:
-    """As Patroni tells it (global_config.py, `is_standby_cluster`)."""
+def is_standby_cluster(value: object) -> bool:
+    """Tell whether `standby_cluster` of a configuration is one, as Patroni does (global_config.py)."""
     return isinstance(value, dict) and any(value.get(key) for key in ("host", "port", "restore_command"))
 
 

@@ -26,6 +26,16 @@ def is_linked(etcd: EtcdView, view: MemberView) -> bool:
     return reaches and all(other.connected_to is None or view.id in other.connected_to for other in others)
 
 
+def healthy_without(etcd: EtcdView, member_id: int) -> int:
+    """Return how many voters other than this member are healthy."""
+    return sum(view.id != member_id for view in etcd.healthy_voters)
+
+
+def has_quorum_while_down(etcd: EtcdView, member_id: int) -> bool:
+    """Tell whether the others are a quorum of all voters, of which this member stays one."""
+    return healthy_without(etcd, member_id) >= quorum(len(etcd.voters))
+
+
 def can_be_down(etcd: EtcdView, member_id: int) -> bool:
     """Tell whether the others that vote are a quorum while a member is down: it still counts as a voter.
 
@@ -34,12 +44,10 @@ def can_be_down(etcd: EtcdView, member_id: int) -> bool:
     view = etcd.by_id(member_id)
     if view is None or view.member.is_learner or view.status is None:
         return True
-    healthy = sum(other.id != member_id for other in etcd.healthy_voters)
-    return healthy >= quorum(len(etcd.voters)) or len(etcd.voters) == 1
+    return has_quorum_while_down(etcd, member_id) or len(etcd.voters) == 1
 
 
 def survives_without(etcd: EtcdView, member_id: int) -> bool:
     """Tell whether the healthy voters are a quorum of the membership that is left without this member."""
-    left = [view for view in etcd.voters if view.id != member_id]
-    healthy = [view for view in etcd.healthy_voters if view.id != member_id]
-    return bool(left) and len(healthy) >= quorum(len(left))
+    left = sum(view.id != member_id for view in etcd.voters)
+    return bool(left) and healthy_without(etcd, member_id) >= quorum(left)

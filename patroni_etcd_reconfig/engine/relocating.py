@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from patroni_etcd_reconfig.core.changes import MemberRef, Seat
-from patroni_etcd_reconfig.core.model import Member, MemberView, format_id
+from patroni_etcd_reconfig.core.changes import Seat
+from patroni_etcd_reconfig.core.model import MemberView, format_id
 from patroni_etcd_reconfig.core.steps import ReaddressMember, UpdatePeerUrls
 from patroni_etcd_reconfig.core.urls import listening
 from patroni_etcd_reconfig.engine.returning import HEALTH_INTERVAL, Returning
-from patroni_etcd_reconfig.engine.roster import Roster, listed, must_be
+from patroni_etcd_reconfig.engine.roster import Roster, must_be, must_be_listed, still_listed
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import MembershipError, NodeControlError
 from patroni_etcd_reconfig.ports import NodeControl
@@ -31,19 +31,13 @@ class Relocating:
     def update(self, step: UpdatePeerUrls) -> Facts:
         """Change the peer URLs in the list, by id; sent once. URLs that are there already are fine."""
         member, wanted = step.member, set(step.peer_urls)
-        present = self._present(member)
+        present = still_listed(self.roster, member)
         if set(present.peer_urls) != wanted:
             must_be(member, present)
             self._refuse_learner(member.name, present.is_learner)
             self.still_ours()
             self.roster.leader(self.timeout).update_member(member.id, step.peer_urls)
         return {"updated": format_id(member.id)}
-
-    def _present(self, member: MemberRef) -> Member:
-        present = listed(self.roster).get(member.id)
-        if present is None:
-            raise MembershipError(f"{member.name} is no member any more", hint="patronictl-etcd status")
-        return present
 
     def _refuse_learner(self, name: str, is_learner: bool) -> None:
         """The last look before the call: what a gate saw may be a second old."""
@@ -56,7 +50,7 @@ class Relocating:
     def readdress(self, step: ReaddressMember) -> Facts:
         """Write the URLs into the node's configuration and restart; returns once the list shows them."""
         member = step.member
-        must_be(member, self._present(member), step.seat)
+        must_be_listed(self.roster, member, step.seat)
         node = self.nodes[member.name]
         node.write_config(new_urls(node, step), self.operation_id)
         self.returning.may_stop(member, step.seat)

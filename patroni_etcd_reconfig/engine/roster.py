@@ -76,15 +76,20 @@ def _listed_by(client: EtcdApi) -> dict[int, Member]:
     return {member.id: member for member in client.member_list().members}
 
 
-def must_be_listed(roster: Roster, ref: MemberRef, *seats: Seat) -> None:
-    """Raise MembershipError unless the list has this member, by id, name and URLs, now."""
+def still_listed(roster: Roster, ref: MemberRef) -> Member:
+    """Return a member as the list has it now, by its id; MembershipError when it is gone."""
     present = listed(roster).get(ref.id)
     if present is None:
         raise MembershipError(
             f"{ref.name} ({format_id(ref.id)}) is no member any more",
             hint="patronictl-etcd status; patronictl-etcd abort",
         )
-    must_be(ref, present, *seats)
+    return present
+
+
+def must_be_listed(roster: Roster, ref: MemberRef, *seats: Seat) -> None:
+    """Raise MembershipError unless the list has this member, by id, name and URLs, now."""
+    must_be(ref, still_listed(roster, ref), *seats)
 
 
 def must_be(ref: MemberRef, member: Member, *seats: Seat) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from patroni_etcd_reconfig.core.findings import Finding, blocker, blockers, info, warning
-from patroni_etcd_reconfig.core.patroni_keys import ScopeKeys
+from patroni_etcd_reconfig.core.patroni_keys import ScopeKeys, is_standby_cluster
 from patroni_etcd_reconfig.core.recovery.doubts import doubts_about, lead_option
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.model import ScopePlan
@@ -78,8 +78,7 @@ def _other_site(scope: ScopeFacts) -> Iterator[Finding]:
     config, name = object_in(scope.found.keys.get("config")), scope.plan.scope
     if config is None:
         return
-    source = config.get("standby_cluster")
-    follows = isinstance(source, dict) and any(source.get(key) for key in ("host", "port", "restore_command"))
+    follows = is_standby_cluster(config.get("standby_cluster"))
     for one in scope.postgres:
         if not one.patroni_answers or follows == (one.patroni_role == STANDBY_LEADER):
             continue

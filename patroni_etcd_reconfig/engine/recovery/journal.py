@@ -122,12 +122,16 @@ def journal_path(state_dir: Path, plan_id: str) -> Path:
 def known_recovery(state_dir: Path, plan_id: str) -> RecoveryRecord | None:
     """Return what is known of a plan's recovery, which may be at work now; None when it was not begun."""
     path = journal_path(state_dir, plan_id)
+    return _look_at(path) if path.exists() else None
+
+
+def _look_at(path: Path) -> RecoveryRecord | None:
+    """Read a journal that somebody may be writing to, without cutting a torn line off; None when empty."""
     try:
-        data = path.read_bytes() if path.exists() else b""
+        *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError as error:
-        raise JournalError(f"{path}: {error.strerror or error}", hint="correct its rights") from error
-    lines = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace").splitlines()
-    return read(lines, str(path)) if lines else None
+        raise journal_error(path, error) from error
+    return read(whole, str(path)) if whole else None
 
 
 def open_journal(
@@ -175,15 +179,8 @@ def begun_recoveries(state_dir: Path) -> list[RecoveryRecord]:
 
 def all_recoveries(state_dir: Path) -> list[RecoveryRecord]:
     """Return every recovery that was begun on this host, newest first. No file is changed: one may run."""
-    records = []
-    for path in (state_dir / "recoveries").glob("*.jsonl"):
-        try:
-            *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        except OSError as error:
-            raise journal_error(path, error) from error
-        if whole:
-            records.append(read(whole, str(path)))
-    return sorted(records, key=lambda record: record.started_at, reverse=True)
+    found = map(_look_at, (state_dir / "recoveries").glob("*.jsonl"))
+    return sorted(filter(None, found), key=lambda record: record.started_at, reverse=True)
 
 
 def _begin(entry: Mapping[str, Any]) -> RecoveryRecord:
