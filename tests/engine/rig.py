@@ -57,6 +57,7 @@ class FakeNode:
     lag: int = 0
     starts: int = 0
     stops: int = 0
+    at_once: bool = False  # how it was stopped last
     written: dict[str, str] = field(default_factory=dict)
     aside: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
@@ -104,7 +105,7 @@ class FakeNode:
         return None
 
     def stop(self, *, at_once: bool = False) -> None:
-        self.stops += 1
+        self.stops, self.at_once = self.stops + 1, at_once
         self.view = replace(self.view, service_active=False)
         for process in self.etcd.at.values():
             if self.view.data and process.member_id == self.view.data.member_id:

@@ -57,16 +57,12 @@ class Fencing:
             return {}
 
     def stop_survivor(self, survivor: Survivor) -> Facts:
-        """Stop it once it knows that it does not lead: a leader would first look 7 s for a successor.
-
-        And at once: requests hang in it for want of a quorum. When an etcd that ends cleanly cancels the
-        renewal of a leader in failsafe mode, Patroni demotes it; a broken connection is no reason to.
-        """
+        """Stop it once it knows that it does not lead: then there is no quorum on its side."""
         node = self.nodes[survivor.node]
         if node.look().service_active:
             if survivor.running:  # else it has never answered, and has not led
                 self._await_no_leader(node)
-            node.stop(at_once=True)
+            _end(node)
         self._await_closed([node.name])
         return {"stopped": survivor.node}
 
@@ -99,7 +95,7 @@ class Fencing:
         node = self.nodes[survivor.node]
         if self.is_active(survivor.node):
             self.say(f"the service of {survivor.node} runs again, outside of the quarantine: stopping it")
-            node.stop()
+            _end(node)
             self._await_closed([survivor.node])
 
     def is_active(self, name: str) -> bool:
@@ -137,7 +133,7 @@ class Fencing:
                 f"{format_id(fence.member_id)}: left alone",
                 hint="correct data_dir in the inventory; then give the same command again",
             )
-        node.stop()
+        _end(node)
         # First: an empty data dir and `new` would make a new cluster with the same ids, if the survivor is
         # away, and after a power cut nobody asks us before etcd is started.
         node.write_config({"initial-cluster-state": "existing"}, self.operation_id)
@@ -215,3 +211,12 @@ def client_url_of(node: NodeControl) -> str:
             hint=f"put client_url under etcd.members.{node.name} in the inventory",
         )
     return urls[0]
+
+
+def _end(node: NodeControl) -> None:
+    """Stop a member without a quorum at once, for the sake of the requests that hang in it.
+
+    When an etcd that ends cleanly cancels the renewal of a leader in failsafe mode, Patroni demotes it; a
+    broken connection is no reason to.
+    """
+    node.stop(at_once=True)

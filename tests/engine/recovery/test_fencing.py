@@ -61,6 +61,7 @@ def test_a_fenced_member_is_stopped_its_data_set_aside_and_no_start_makes_a_new_
     rig.fencing.fence(["b"])
     fenced = rig.nodes["b"]
     assert not fenced.view.service_active
+    assert fenced.at_once, "a clean end cancels a renewal that hangs in it, and Patroni demotes"
     assert fenced.aside == [f"{IDS['b']:x}.recover-p1"]
     assert fenced.written == {"initial-cluster-state": "existing"}
     assert rig.nodes["c"].stops == 0
@@ -172,7 +173,7 @@ def test_a_survivor_that_has_lost_its_majority_is_stopped() -> None:
     for name in "bc":
         rig.etcd.process(name).up = False
     rig.fencing.stop_survivor(RUNNING)
-    assert rig.nodes["a"].stops == 1
+    assert (rig.nodes["a"].stops, rig.nodes["a"].at_once) == (1, True)
 
 
 def test_a_survivor_that_does_not_answer_goes_without_a_snapshot() -> None:
