@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse  # urllib3 1.26 has no such name
 
 T = TypeVar("T")
+MakePool = Callable[[SSLContext | None], PoolManager]
 
 _CHUNK_SIZE = 256 * 1024
 _ERROR_SIZE = 64 * 1024  # enough of a body for any error message
@@ -67,6 +68,7 @@ class Connector:
     key: str = field(default="", repr=False)
     insecure: bool = False
     tokens: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _pools: dict[object, PoolManager] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.insecure:  # the user has said so: no warning on every request
@@ -78,15 +80,12 @@ class Connector:
         """Return a client for one client URL; `timeout` is the total per call, in seconds."""
         return EtcdClient(url.rstrip("/"), timeout, self)
 
-    @cached_property
-    def pool(self) -> PoolManager:
-        """Return the connections for calls that end within a total timeout."""
-        return deadline_pool(self._tls)
-
-    @cached_property
-    def streams(self) -> PoolManager:
-        """Return the connections for streams, whose timeout counts per read."""
-        return stream_pool(self._tls)
+    def pool(self, make: MakePool, url: str) -> PoolManager:
+        """Return the connections to a URL; only TLS loads the CAs, which takes as long as a whole look."""
+        secure = url.startswith("https:")
+        if (made := self._pools.get((make, secure))) is None:
+            made = self._pools.setdefault((make, secure), make(self._tls if secure else None))
+        return made
 
     @cached_property
     def _tls(self) -> SSLContext:
@@ -269,10 +268,11 @@ class EtcdClient:
     ) -> tuple[int, bytes]:
         left = Timeout(total=max(deadline - time.monotonic(), 0.001))  # urllib3 refuses 0
         body = None if request is None else json.dumps(request)
-        answer = self._open(self.connector.pool, method, path, timeout=left, body=body, headers=headers)
+        answer = self._open(deadline_pool, method, path, timeout=left, body=body, headers=headers)
         return answer.status, answer.data
 
-    def _open(self, pool: PoolManager, method: str, path: str, **options: Any) -> BaseHTTPResponse:
+    def _open(self, make: MakePool, method: str, path: str, **options: Any) -> BaseHTTPResponse:
+        pool = self.connector.pool(make, self.endpoint)
         try:
             return pool.request(method, self.endpoint + path, retries=False, redirect=False, **options)
         except HTTPError as exc:
@@ -281,7 +281,7 @@ class EtcdClient:
     def _receive(self, sink: BinaryIO, headers: dict[str, str]) -> SnapshotInfo:
         per_read = Timeout(connect=self.timeout, read=self.timeout)
         options = {"timeout": per_read, "body": "{}", "headers": headers, "preload_content": False}
-        answer = self._open(self.connector.streams, "POST", "/v3/maintenance/snapshot", **options)
+        answer = self._open(stream_pool, "POST", "/v3/maintenance/snapshot", **options)
         try:
             if answer.status != 200:
                 raise self._refused(answer.status, answer.read(_ERROR_SIZE), self._deadline())

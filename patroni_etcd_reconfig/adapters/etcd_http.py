@@ -65,14 +65,14 @@ class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _Https
 
 
-def deadline_pool(context: ssl.SSLContext) -> PoolManager:
+def deadline_pool(context: ssl.SSLContext | None) -> PoolManager:
     """Return connections on which a `Timeout(total=…)` bounds the whole answer, however it dribbles in."""
     pool = stream_pool(context)
     pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
     return pool
 
 
-def stream_pool(context: ssl.SSLContext) -> PoolManager:
+def stream_pool(context: ssl.SSLContext | None) -> PoolManager:
     """Return connections with urllib3's own timeouts, which count per read; for long streams."""
     return PoolManager(num_pools=64, maxsize=8, ssl_context=context)
 

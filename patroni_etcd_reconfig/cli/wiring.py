@@ -50,9 +50,9 @@ class Wiring:
         self.roster = Roster(app.connector, LOOK_DEADLINE)
         self.mirror = Mirror(self.roster)
 
-    def observe(self) -> Observation:
+    def observe(self, *, connections: bool = True) -> Observation:
         """Look at everything, the members' connections included, and remember whom to talk to."""
-        seen = self.observer.observe(connections=True)
+        seen = self.observer.observe(connections=connections)
         self.roster.update(seen.etcd)
         return seen
 
@@ -103,7 +103,7 @@ class Wiring:
             lock=self._lock,
             sentinel=Sentinel(self.roster.voters, self._patroni, self.app.policy.probe_interval, self.clock),
             world_for=self._world,
-            observe=self.observe,
+            observe=partial(self.observe, connections=False),
             observe_patroni=self._patroni,
             flush_copies=self._end_copies,
             resume_hint=self.app.command_line("resume"),

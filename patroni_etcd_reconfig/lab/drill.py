@@ -18,24 +18,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
-from patroni_etcd_reconfig.errors import UnreachableError
+from patroni_etcd_reconfig.clock import SystemClock, wait_until
+from patroni_etcd_reconfig.errors import StepFailedError
 from patroni_etcd_reconfig.lab import faults, health
 from patroni_etcd_reconfig.lab.addresses import is_taken
 from patroni_etcd_reconfig.lab.cli_run import CLI, cli_env, json_object
 from patroni_etcd_reconfig.lab.down import down
 from patroni_etcd_reconfig.lab.lab import Lab
 from patroni_etcd_reconfig.lab.layout import CLIENT_PORT, NODES, REST_PORT
-from patroni_etcd_reconfig.lab.marker import load_secrets, temporary_root, write_private
+from patroni_etcd_reconfig.lab.marker import temporary_root, write_private
+from patroni_etcd_reconfig.lab.rows import ROWS, commit_rows, in_recovery, make_table, stored_rows
 from patroni_etcd_reconfig.lab.up import run_service, up
-from patroni_etcd_reconfig.lab.writer import connect
 
 Say = Callable[[str], None]
 
 DRILL_NET = 79
-ROWS = 1000
-_TABLE = "drill_rows"
 _PATIENCE = 90.0  # seconds; a failover takes `ttl` (20) and a few loops
 
 
@@ -128,29 +125,40 @@ def _lab(options: DrillOptions, root: Path, say: Say) -> Iterator[Lab]:
 
 def lose_the_majority(lab: Lab, *, failsafe: bool, say: Say) -> Stage:
     """Bring a healthy lab to the scene of the drill."""
+    stage = fail_over(lab, failsafe=failsafe, say=say)
+    lose_the_others(lab, stage, failsafe=failsafe, say=say)
+    return stage
+
+
+def fail_over(lab: Lab, *, failsafe: bool, say: Say) -> Stage:
+    """Cut the power of the leader's host, and commit rows under the new leader."""
     set_config(lab, {"failsafe_mode": failsafe})
     first = leader_host(lab)
-    with connect(lab.layout.address(first), load_secrets(lab.layout)) as connection:
-        connection.execute(f"CREATE TABLE {_TABLE} (id bigint PRIMARY KEY)")
+    make_table(lab, first)
     say(f"power cut of host {first}, whose PostgreSQL leads")
     faults.power_off(lab, first)
-    last = _await(lambda: _leader_other_than(lab, first), "another PostgreSQL leader")
+    last = _until(lambda: _leader_other_than(lab, first), "another PostgreSQL leader")
     other = next(i for i in NODES if i not in (first, last))
     say(f"pg{last} leads now; {ROWS} rows are committed there and replicated to pg{other}")
     commit_rows(lab, last, other)
+    return Stage(first, last, other)
+
+
+def lose_the_others(lab: Lab, stage: Stage, *, failsafe: bool, say: Say) -> None:
+    """Lose the etcds of both hosts that are left, and let the first one come back."""
+    first, last, other = stage.first, stage.last, stage.other
     if failsafe:
         # Patroni asks all whom this key names, and demotes itself when one of them does not answer.
-        _await(lambda: f"pg{first}" not in _failsafe(lab, last), "the failsafe key without the dead host")
+        _until(lambda: f"pg{first}" not in _failsafe(lab, last), "the failsafe key without the dead host")
     say(f"the etcds of hosts {last} and {other} are lost for good")
     for i in (last, other):
         faults.lose_etcd(lab, i)
     if not failsafe:
         say("waiting until Patroni has demoted PostgreSQL: nobody can write now")
-        _await(lambda: in_recovery(lab, last), f"pg{last} to be read-only")
+        _until(lambda: in_recovery(lab, last), f"pg{last} to be read-only")
     faults.power_on(lab, first)
     # An etcd that starts without quorum listens, but answers no client: it can't publish itself.
-    _await(lambda: is_taken(lab.layout.address(first), CLIENT_PORT), f"etcd of host {first}")
-    return Stage(first, last, other)
+    _until(lambda: is_taken(lab.layout.address(first), CLIENT_PORT), f"etcd of host {first}")
 
 
 def naive(lab: Lab, stage: Stage, say: Say) -> Outcome:
@@ -162,7 +170,7 @@ def naive(lab: Lab, stage: Stage, say: Say) -> Outcome:
     run_service(layout, name, "stop")
     write_private(env, f"{text}ETCD_FORCE_NEW_CLUSTER=true\n")
     run_service(layout, name, "start")
-    _await(lambda: not in_recovery(lab, stage.first), f"pg{stage.first} to be writable")
+    _until(lambda: not in_recovery(lab, stage.first), f"pg{stage.first} to be writable")
     write_private(env, text)
     return judge(lab, "naive", begin, {})
 
@@ -180,8 +188,8 @@ def recover(lab: Lab, cli: Sequence[str], say: Say) -> Outcome:
 def judge(lab: Lab, way: str, begin: float, result: dict[str, Any]) -> Outcome:
     """Wait until PostgreSQL is as good as it gets, and count."""
     seconds = time.monotonic() - begin
-    with contextlib.suppress(UnreachableError):
-        _await(lambda: _is_complete(lab), "a leader and two replicas", 40.0)
+    with contextlib.suppress(StepFailedError):
+        _until(lambda: _is_complete(lab), "a leader and two replicas", 40.0)
     cluster = health.pg_cluster(lab.layout)
     leader = cluster.leader if cluster else None
     there = stored_rows(lab, int(leader.name[2:])) if leader else frozenset()
@@ -204,7 +212,7 @@ def await_failsafe(lab: Lab, host: int) -> None:
         answer = health.get_json(address, REST_PORT, "/patroni", timeout=2)
         return bool(answer and answer.get("failsafe_mode_is_active"))
 
-    _await(active, f"pg{host} to be in failsafe mode", 40.0)
+    _until(active, f"pg{host} to be in failsafe mode", 40.0)
 
 
 def set_config(lab: Lab, change: dict[str, Any]) -> None:
@@ -212,7 +220,7 @@ def set_config(lab: Lab, change: dict[str, Any]) -> None:
 
     It answers 409 when what it has cached of the key is not the newest: then it is asked again.
     """
-    _await(lambda: _patch(lab, change) == http.HTTPStatus.OK, "Patroni to take a new configuration", 30.0)
+    _until(lambda: _patch(lab, change) == http.HTTPStatus.OK, "Patroni to take a new configuration", 30.0)
 
 
 def _patch(lab: Lab, change: dict[str, Any]) -> int:
@@ -224,35 +232,8 @@ def _patch(lab: Lab, change: dict[str, Any]) -> int:
 
 def leader_host(lab: Lab) -> int:
     """Return the number of the host whose PostgreSQL leads."""
-    found: int = _await(lambda: _leader_other_than(lab, None), "a PostgreSQL leader")
+    found: int = _until(lambda: _leader_other_than(lab, None), "a PostgreSQL leader")
     return found
-
-
-def commit_rows(lab: Lab, leader: int, standby: int, rows: int = ROWS) -> None:
-    """Commit rows 0, 1, … on the leader, and return when the standby has them."""
-    with connect(lab.layout.address(leader), load_secrets(lab.layout)) as connection:
-        connection.execute(f"INSERT INTO {_TABLE} SELECT generate_series(0, {rows - 1})")
-    wanted = frozenset(range(rows))
-    _await(lambda: wanted <= stored_rows(lab, standby), f"pg{standby} to have replayed the rows")
-
-
-def stored_rows(lab: Lab, host: int) -> frozenset[int]:
-    """Return the rows that a node has; none when it can't be asked."""
-    try:
-        with connect(lab.layout.address(host), load_secrets(lab.layout)) as connection:
-            return frozenset(row[0] for row in connection.execute(f"SELECT id FROM {_TABLE}"))  # noqa: S608
-    except psycopg.Error:
-        return frozenset()
-
-
-def in_recovery(lab: Lab, host: int) -> bool:
-    """Tell whether PostgreSQL is read-only there; one that can't be asked is not writable either."""
-    try:
-        with connect(lab.layout.address(host), load_secrets(lab.layout)) as connection:
-            found = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-    except psycopg.Error:
-        return True
-    return bool(found and found[0])
 
 
 def _failsafe(lab: Lab, host: int) -> dict[str, Any]:
@@ -274,13 +255,8 @@ def _is_complete(lab: Lab) -> bool:
     return cluster is not None and not cluster.missing()
 
 
-def _await(probe: Callable[[], Any], what: str, seconds: float = _PATIENCE) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := probe()):
-        if time.monotonic() > deadline:
-            raise UnreachableError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.1)
-    return found
+def _until(probe: Callable[[], Any], what: str, seconds: float = _PATIENCE) -> Any:
+    return wait_until(probe, what=what, seconds=seconds, clock=SystemClock(), pause=0.1)
 
 
 def _tool(lab: Lab, cli: Sequence[str], *words: str, say: Say) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -234,6 +235,17 @@ etcd_server_quota_backend_bytes 8.589934592e+09
 def test_hash_kv_is_read_where_the_gateway_offers_it() -> None:
     with web_server(HashKvApi) as url:
         assert client(url).hash_kv(0) == HashKv(hash=3911742849, compact_revision=-1)
+
+
+def test_plain_http_does_not_wait_for_the_systems_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: loaded.append("yes"))
+    with web_server(HashKvApi) as url:
+        assert client(url).hash_kv(0) == HashKv(hash=3911742849, compact_revision=-1)
+        assert not loaded
+        with pytest.raises(EtcdUnreachableError):
+            client(url.replace("http:", "https:")).status()
+    assert loaded
 
 
 def test_https_on_a_port_without_tls_says_so() -> None:

@@ -4,77 +4,33 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.core.recovery.steps import steps_of
-from patroni_etcd_reconfig.lab import drill, faults, health
-from patroni_etcd_reconfig.lab.down import down
-from patroni_etcd_reconfig.lab.drill import ROWS, DrillOptions, run_drill
-from patroni_etcd_reconfig.lab.lab import Lab
-from patroni_etcd_reconfig.lab.layout import NODES, REST_PORT
+from patroni_etcd_reconfig.lab import drill, faults, rows
+from patroni_etcd_reconfig.lab.drill import DrillOptions, run_drill
+from patroni_etcd_reconfig.lab.layout import NODES
 from patroni_etcd_reconfig.lab.marker import load_secrets
-from patroni_etcd_reconfig.lab.up import up
-from patroni_etcd_reconfig.lab.writer import Writer, connect, stored_ids
+from patroni_etcd_reconfig.lab.rows import ROWS
+from patroni_etcd_reconfig.lab.writer import Writer, stored_ids
+from tests.e2e.recovering import (
+    apply,
+    assert_complete,
+    assert_rows,
+    lab_in,
+    plan,
+    plan_file,
+    rest,
+    sync_standby_is,
+)
 from tests.integration.etcd_servers import wait_until
 from tests.integration.tool import Outcome, Tool
 from tests.nets import free_net
 
 pytestmark = pytest.mark.e2e
-
-
-@contextmanager
-def lab_in(root: Path) -> Iterator[Lab]:
-    """Give a lab of etcd, Patroni and PostgreSQL."""
-    made = up(root / "lab", free_net(), say=print).lab
-    try:
-        yield made
-    finally:
-        down(made, say=print)
-
-
-def plan(tool: Tool, *words: str) -> str:
-    """Write a plan into the lab's directory and return its id."""
-    planned = tool.run("recover", "plan", "-o", str(plan_file(tool)), "-f", "json", *words)
-    assert planned.code == 0, planned.out + planned.err
-    plan_id = planned.json["plan"]["id"]
-    assert isinstance(plan_id, str)
-    return plan_id
-
-
-def plan_file(tool: Tool) -> Path:
-    return tool.layout.root / "plan.json"
-
-
-def apply(tool: Tool, plan_id: str) -> Outcome:
-    return tool.run("recover", "apply", str(plan_file(tool)), "--confirm", plan_id, "-f", "json", seconds=240)
-
-
-def assert_complete(lab: Lab, leader: int) -> None:
-    """The node leads, both others stream from it, and etcd has three healthy voters again."""
-    wait_until(
-        lambda: (c := health.pg_cluster(lab.layout)) is not None and not c.missing(),
-        60,
-        "two replicas to stream",
-    )
-    cluster = health.pg_cluster(lab.layout)
-    assert cluster is not None
-    assert cluster.leader is not None
-    assert cluster.leader.name == f"pg{leader}"
-    members = Tool(lab.layout).members()
-    assert [(m["name"], m["state"]) for m in members.values()] == [(f"n{i}", "healthy") for i in NODES]
-
-
-def rest(lab: Lab, host: int) -> dict[str, object]:
-    return health.get_json(lab.layout.address(host), REST_PORT, "/patroni", timeout=3) or {}
-
-
-def sync_standby_is(lab: Lab, host: int) -> bool:
-    return bool(rest(lab, host).get("sync_standby"))
 
 
 def test_the_naive_way_brings_the_old_leader_back_without_the_committed_rows(tmp_path: Path) -> None:
@@ -101,7 +57,7 @@ def test_no_committed_row_is_lost_although_the_survivor_is_stale_and_the_tool_is
         done = apply(tool, plan_id)
         assert done.code == 0, done.out + done.err
         assert_complete(lab, int(lead.removeprefix("pg")))
-        assert all(drill.stored_rows(lab, i) >= frozenset(range(ROWS)) for i in NODES)
+        assert_rows(lab)
         verified = tool.run("recover", "verify", str(plan_file(tool)), "-f", "json")
         assert verified.code == 0, verified.out + verified.err
 
@@ -143,9 +99,8 @@ def test_a_stale_sync_key_does_not_promote_a_node_that_misses_acknowledged_commi
         fresh = next(i for i in followers if i != stale)
         faults.power_off(lab, stale)  # its etcd will remember it as the synchronous one
         wait_until(lambda: sync_standby_is(lab, fresh), 60, f"pg{fresh} to be synchronous")
-        with connect(lab.layout.address(leader), load_secrets(lab.layout)) as connection:
-            connection.execute("CREATE TABLE drill_rows (id bigint PRIMARY KEY)")
-        drill.commit_rows(lab, leader, fresh)
+        rows.make_table(lab, leader)
+        rows.commit_rows(lab, leader, fresh)
         faults.power_off(lab, leader)
         lab.layout.pg_home(leader).rename(tmp_path / "the disk of a dead host")
         for i in (leader, fresh):
@@ -157,12 +112,9 @@ def test_a_stale_sync_key_does_not_promote_a_node_that_misses_acknowledged_commi
         assert f"--lead lab=pg{fresh}" in refused.out
         done = apply(tool, plan(tool, "--lead", f"lab=pg{fresh}"))
         assert done.code == 0, done.out + done.err
-        wait_until(
-            lambda: drill.stored_rows(lab, stale) >= frozenset(range(ROWS)), 60, f"pg{stale} to follow"
-        )
-        assert not drill.in_recovery(lab, fresh)
-        assert drill.in_recovery(lab, stale)
-        assert drill.stored_rows(lab, fresh) >= frozenset(range(ROWS))
+        assert_rows(lab, fresh, stale)
+        assert not rows.in_recovery(lab, fresh)
+        assert rows.in_recovery(lab, stale)
 
 
 def test_a_pause_that_the_survivor_never_heard_of_is_put_back(tmp_path: Path) -> None:
@@ -179,4 +131,4 @@ def test_a_pause_that_the_survivor_never_heard_of_is_put_back(tmp_path: Path) ->
         done = apply(tool, plan(tool))
         assert done.code == 0, done.out + done.err
         assert tool.run("status", "-f", "json").json["patroni"][0]["paused"]
-        assert not drill.in_recovery(lab, leader)
+        assert not rows.in_recovery(lab, leader)

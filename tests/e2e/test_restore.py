@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from patroni_etcd_reconfig.engine.failpoint import VARIABLE
-from patroni_etcd_reconfig.lab import drill, faults
+from patroni_etcd_reconfig.lab import drill, faults, rows
 from patroni_etcd_reconfig.lab.down import down
 from patroni_etcd_reconfig.lab.lab import Lab
 from patroni_etcd_reconfig.lab.layout import NODES
-from patroni_etcd_reconfig.lab.marker import load_secrets
 from patroni_etcd_reconfig.lab.up import up
-from patroni_etcd_reconfig.lab.writer import connect
 from tests.integration.etcd_servers import wait_until
 from tests.integration.tool import CLI, Outcome, Tool
 from tests.nets import free_net
@@ -34,11 +32,10 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def test_a_snapshot_older_than_a_failover_does_not_bring_the_old_leader_back(lab: Lab) -> None:
     tool, snapshot = Tool(lab.layout), lab.layout.root / "snapshot.db"
     first = drill.leader_host(lab)
-    with connect(lab.layout.address(first), load_secrets(lab.layout)) as connection:
-        connection.execute("CREATE TABLE drill_rows (id bigint PRIMARY KEY)")
+    rows.make_table(lab, first)
     assert tool.run("snapshot", "-o", str(snapshot)).code == 0
     last, other = fail_over(lab, first)
-    drill.commit_rows(lab, last, other)
+    rows.commit_rows(lab, last, other)
     for i in NODES:
         faults.lose_etcd(lab, i)
     faults.power_on(lab, first)  # its etcd has no data: only the snapshot says who led

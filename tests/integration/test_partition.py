@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.integration.etcd_servers import wait_until
 from tests.integration.tool import CLI
@@ -53,11 +54,16 @@ class Divisible:
                     _ip("-n", space, "addr", "add", f"{net}.{i}/24", "dev", link)
             _ip("-n", space, "link", "set", link, "up")
 
-    def cut(self) -> None:
-        """Let no packet pass between the peers; clients still reach all."""
-        _ip("-n", self.here, "route", "add", "blackhole", f"{PEERS}.3/32")
-        for i in (1, 2):
-            _ip("-n", self.there, "route", "add", "blackhole", f"{PEERS}.{i}/32")
+    def cut(self, *nets: str, verb: str = "add") -> None:
+        """Let no packet of these networks pass, by default of the peers: clients still reach all."""
+        for net in nets or (PEERS,):
+            _ip("-n", self.here, "route", verb, "blackhole", f"{net}.3/32")
+            for i in (1, 2):
+                _ip("-n", self.there, "route", verb, "blackhole", f"{net}.{i}/32")
+
+    def heal(self, *nets: str) -> None:
+        """Let the packets pass again."""
+        self.cut(*nets, verb="del")
 
     def start(self, i: int) -> subprocess.Popen[bytes]:
         client, peer = f"http://{CLIENTS}.{i}:2379", f"http://{PEERS}.{i}:2380"
@@ -70,15 +76,41 @@ class Divisible:
             command = ["ip", "netns", "exec", space, str(self.etcd_dir / "etcd"), *flags]
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        inside = ["ip", "netns", "exec", self.here, *command]
+    def run(self, *command: str, space: str = "") -> subprocess.CompletedProcess[str]:
+        inside = ["ip", "netns", "exec", space or self.here, *command]
         env = {**os.environ, "ETCDCTL_API": "3"}
         return subprocess.run(inside, capture_output=True, text=True, timeout=60, check=False, env=env)
 
-    def tool(self, *words: str) -> tuple[int, Mapping[str, Any]]:
+    def tool(self, *words: str, space: str = "") -> tuple[int, Mapping[str, Any]]:
         files = ("-c", str(self.root / "patroni.yml"), "-i", str(self.root / "etcd-reconfig.yml"))
-        done = self.run(*CLI, *files, *words, "-f", "json")
+        done = self.run(*CLI, *files, *words, "-f", "json", space=space)
+        assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
+
+    def control_n3(self) -> None:
+        """Name n3's service in the inventory; whoever starts or stops it leaves a mark."""
+        touch = f"touch {self.root}/touched-{{name}}"
+        n3 = {
+            "host": f"{CLIENTS}.3",
+            "config_file": str(self.root / "n3.env"),
+            "data_dir": str(self.root / "n3"),
+            "peer_url": f"http://{PEERS}.3:2380",
+            "client_url": f"http://{CLIENTS}.3:2379",
+        }
+        commands = {"start": touch, "stop": touch, "is_active": "true"}
+        defaults = {"via": "local", "manager": "command", "commands": commands}
+        (self.root / "n3.env").write_text(f"ETCD_NAME=n3\nETCD_DATA_DIR={self.root}/n3\n")
+        inventory = self.root / "etcd-reconfig.yml"
+        content = yaml.safe_load(inventory.read_text())
+        content["etcd"] = {
+            "defaults": {**defaults, "etcd": str(self.etcd_dir / "etcd")},
+            "members": {"n3": n3},
+        }
+        inventory.write_text(yaml.safe_dump(content))
+
+    def is_untouched(self) -> bool:
+        """Tell that n3 still runs, and that nobody tried to stop or start it."""
+        return self.running[2].poll() is None and not list(self.root.glob("touched-*"))
 
     def states(self) -> dict[str, str]:
         members = self.tool("status")[1].get("etcd", {}).get("members", [])
@@ -134,3 +166,50 @@ def test_the_list_of_a_member_that_is_cut_off_is_never_trusted(divisible: Divisi
     code, refused = divisible.tool("remove", "n1", "--force", "--accept", "MEMBER_UNHEALTHY")
     assert (code, refused["error"]["code"]) == (3, "PREFLIGHT")
     assert "NO_QUORUM" in [finding["code"] for finding in refused["findings"]]
+
+
+def test_who_sees_both_sides_of_a_partition_is_told_that_the_majority_is_alive(divisible: Divisible) -> None:
+    divisible.control_n3()
+    divisible.cut()
+    wait_until(lambda: divisible.states().get("n3") == "unhealthy", 15, "n3 to be cut off")
+    for lost in ((), ("--lost", "n1", "--lost", "n2")):
+        code, refused = divisible.tool("recover", "plan", *lost)
+        assert code == 3
+        assert "RECOVERY_QUORUM_SERVES" in [finding["code"] for finding in refused["findings"]]
+    assert divisible.is_untouched()
+
+
+def test_who_sees_the_minority_only_is_refused_and_refused_again_when_the_majority_is_back(
+    divisible: Divisible,
+) -> None:
+    """A partition is no loss. From this side nothing tells them apart but the operator's word."""
+    divisible.control_n3()
+    divisible.cut(PEERS, CLIENTS)
+
+    def alone() -> tuple[int, Mapping[str, Any]]:
+        return divisible.tool("recover", "plan", space=divisible.there)
+
+    def blocked() -> bool:
+        return alone()[1]["error"] is not None
+
+    wait_until(blocked, 15, "n3 to be cut off")
+    code, refused = alone()
+    assert code == 3
+    found = {
+        finding["subject"]: finding for finding in refused["findings"] if finding["severity"] == "blocker"
+    }
+    assert {"n1", "n2"} <= set(found)
+    assert all(f"--lost {name}" in found[name]["remedy"] for name in ("n1", "n2"))
+    plan = str(divisible.root / "plan.json")
+    words = ("recover", "plan", "--lost", "n1", "--lost", "n2", "-o", plan)
+    code, planned = divisible.tool(*words, space=divisible.there)
+    assert code == 0, planned
+    assert planned["plan"]["survivor"]["node"] == "n3"
+    divisible.heal(CLIENTS)  # the operator was wrong: they are there, and serve
+    code, refused = divisible.tool(
+        "recover", "apply", plan, "--confirm", planned["plan"]["id"], space=divisible.there
+    )
+    assert (code, refused["error"]["code"]) == (3, "MAJORITY_ALIVE")
+    assert divisible.is_untouched()
+    divisible.heal(PEERS)
+    wait_until(lambda: list(divisible.states().values()) == ["healthy"] * 3, 30, "n3 to be back")

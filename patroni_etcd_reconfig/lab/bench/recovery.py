@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from patroni_etcd_reconfig.errors import ExitCode, ReconfigError
-from patroni_etcd_reconfig.lab import drill, faults
+from patroni_etcd_reconfig.lab import drill, faults, rows
 from patroni_etcd_reconfig.lab.bench.figures import (
     FLOOR,
     OURS,
@@ -95,6 +95,8 @@ def under_failsafe(options: Options) -> Run:
     """Lose two of three etcds while a client writes to PostgreSQL, and bring them back."""
     with _lab(options) as lab:
         leader = drill.leader_host(lab)
+        rows.make_table(lab, leader)
+        rows.commit_rows(lab, leader, next(i for i in NODES if i != leader))
         writer = Writer(lab.layout.address(leader), load_secrets(lab.layout))
         writer.start()
         try:

@@ -1,0 +1,75 @@
+"""A lab of etcd, Patroni and PostgreSQL whose majority is lost, and the recovery of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from patroni_etcd_reconfig.lab import health
+from patroni_etcd_reconfig.lab.down import down
+from patroni_etcd_reconfig.lab.lab import Lab
+from patroni_etcd_reconfig.lab.layout import NODES, REST_PORT
+from patroni_etcd_reconfig.lab.rows import ROWS, stored_rows
+from patroni_etcd_reconfig.lab.up import up
+from tests.integration.etcd_servers import wait_until
+from tests.integration.tool import Outcome, Tool
+from tests.nets import free_net
+
+
+@contextmanager
+def lab_in(root: Path) -> Iterator[Lab]:
+    """Give a lab of etcd, Patroni and PostgreSQL."""
+    made = up(root / "lab", free_net(), say=print).lab
+    try:
+        yield made
+    finally:
+        down(made, say=print)
+
+
+def plan(tool: Tool, *words: str) -> str:
+    """Write a plan into the lab's directory and return its id."""
+    planned = tool.run("recover", "plan", "-o", str(plan_file(tool)), "-f", "json", *words)
+    assert planned.code == 0, planned.out + planned.err
+    plan_id = planned.json["plan"]["id"]
+    assert isinstance(plan_id, str)
+    return plan_id
+
+
+def plan_file(tool: Tool) -> Path:
+    return tool.layout.root / "plan.json"
+
+
+def apply(tool: Tool, plan_id: str) -> Outcome:
+    return tool.run("recover", "apply", str(plan_file(tool)), "--confirm", plan_id, "-f", "json", seconds=240)
+
+
+def assert_complete(lab: Lab, leader: int, voters: Sequence[int] = NODES) -> None:
+    """The node leads, both others stream from it, and etcd has these healthy voters again."""
+    wait_until(
+        lambda: (c := health.pg_cluster(lab.layout)) is not None and not c.missing(),
+        60,
+        "two replicas to stream",
+    )
+    cluster = health.pg_cluster(lab.layout)
+    assert cluster is not None
+    assert cluster.leader is not None
+    assert cluster.leader.name == f"pg{leader}"
+    members = Tool(lab.layout).members()
+    found = [(m["name"], m["role"] == "learner", m["state"]) for m in members.values()]
+    assert found == [(f"n{i}", False, "healthy") for i in voters]
+
+
+def assert_rows(lab: Lab, *nodes: int) -> None:
+    """Every row that was committed is on each of these nodes, or will be soon; none: on all."""
+    wanted = frozenset(range(ROWS))
+    for i in nodes or NODES:
+        wait_until(lambda i=i: stored_rows(lab, i) >= wanted, 60, f"pg{i} to have all rows")  # type: ignore[misc]
+
+
+def rest(lab: Lab, host: int) -> dict[str, object]:
+    return health.get_json(lab.layout.address(host), REST_PORT, "/patroni", timeout=3) or {}
+
+
+def sync_standby_is(lab: Lab, host: int) -> bool:
+    return bool(rest(lab, host).get("sync_standby"))
