@@ -17,11 +17,12 @@ from patroni_etcd_reconfig.cli.recover.planpage import plan_page, plan_tsv
 from patroni_etcd_reconfig.core.findings import Finding, Severity, blockers
 from patroni_etcd_reconfig.core.recovery.contradictions import contradictions
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence
+from patroni_etcd_reconfig.core.recovery.listed import heed_hosts
 from patroni_etcd_reconfig.core.recovery.logins import check_login
 from patroni_etcd_reconfig.core.recovery.model import Choice, RecoveryPlan, Way
 from patroni_etcd_reconfig.core.recovery.plan import plan_recovery
 from patroni_etcd_reconfig.core.recovery.plan_codec import plan_document
-from patroni_etcd_reconfig.errors import ConfigError, ExitCode
+from patroni_etcd_reconfig.errors import ExitCode, ReconfigError
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,7 @@ def command(
     """
     evidence, disagreements = evidence_of(app, files) if files else (_collect(app), ())
     plan, findings = plan_recovery(evidence, frozenset(lost), time.time(), Choice(survivor, leads, without))
-    found = (*disagreements, *further(evidence, findings), *findings, *login_warnings(app, plan))
-    planned = Made(plan, found, evidence)
+    planned = completed(app, plan, evidence, (*disagreements, *further(evidence, findings), *findings))
     written = output if planned.exit_code is ExitCode.DONE else None
     if written:
         write_json(written, planned.document)
@@ -114,13 +114,16 @@ def evidence_of(app: App, files: tuple[Path, ...]) -> tuple[Evidence, tuple[Find
     return read_evidence(files)
 
 
-def login_warnings(app: App, plan: RecoveryPlan) -> tuple[Finding, ...]:
-    """What will block `recover apply` with the Patroni file at hand, if there is one."""
+def completed(app: App, plan: RecoveryPlan, evidence: Evidence, findings: tuple[Finding, ...]) -> Made:
+    """Add what the Patroni file at hand, if any, says: whom Patroni finds, and whose login we have."""
     try:
-        found = check_login(plan, app.patroni.username)
-    except ConfigError:
-        return ()
-    return tuple(replace(finding, severity=Severity.WARNING) for finding in found)
+        user, endpoints = app.patroni.username, app.endpoints
+    except ReconfigError:
+        return Made(plan, findings, evidence)
+    plan, order = heed_hosts(plan, evidence, endpoints)
+    # It blocks `recover apply`, which may be given another file.
+    logins = (replace(finding, severity=Severity.WARNING) for finding in check_login(plan, user))
+    return Made(plan, (*findings, *order, *logins), evidence)
 
 
 def show_plan(app: App, planned: Made, written: Path | None) -> int:

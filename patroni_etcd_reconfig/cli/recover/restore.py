@@ -19,10 +19,10 @@ from patroni_etcd_reconfig.cli.recover.files import write_json
 from patroni_etcd_reconfig.cli.recover.leads import decided_so_far, named_now
 from patroni_etcd_reconfig.cli.recover.plan import (
     Made,
+    completed,
     evidence_of,
     further,
     leads_option,
-    login_warnings,
     show_plan,
     without_option,
 )
@@ -162,8 +162,7 @@ def _made(app: App, asked: _Asked) -> Made:
         reserve=app.policy.min_free_bytes,
     )
     plan, findings = plan_restore(evidence, snapshot, wish, time.time())
-    found = (*disagreements, *further(evidence, findings), *findings, *login_warnings(app, plan))
-    return Made(plan, found, evidence)
+    return completed(app, plan, evidence, (*disagreements, *further(evidence, findings), *findings))
 
 
 def _tool(app: App, name: str) -> RestoreTool:

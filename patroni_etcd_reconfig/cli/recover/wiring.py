@@ -170,8 +170,9 @@ class RecoveryWiring:
         ).act
 
     def _leaderless(self, journal: RecoveryJournal) -> frozenset[str]:
-        """Return the scopes that have no leader on purpose, and those that got none."""
-        meant = (scope.scope for scope in self.plan.scopes if scope.without_leader)
+        """Return the scopes that have no leader on purpose or can't have one yet, and those that got none."""
+        first = self.plan.rebuild_first
+        meant = (scope.scope for scope in self.plan.scopes if scope.without_leader or first)
         return frozenset((*meant, *journal.record.facts.get("leaderless", ())))
 
     def _fencing(self, reporter: RecoveryReporter) -> Fencing:

@@ -107,3 +107,4 @@ class RecoveryPlan:
     rebuild: tuple[Seat, ...] = ()  # members to make new, once the survivor serves
     losses: tuple[str, ...] = ()  # what is, or may be, lost; a lower bound, with how it is known
     choices: tuple[str, ...] = ()  # what the operator decided without proof, as the options say it
+    rebuild_first: bool = False  # Patroni's file lists not the survivor, but some of those to be rebuilt

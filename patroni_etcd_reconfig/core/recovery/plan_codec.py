@@ -51,8 +51,10 @@ def read_plan_document(data: Any) -> RecoveryPlan:
     written = checked(data, "plan")
     if not isinstance(written, dict):
         raise NotReadableError("plan: must be an object")
-    if "voters" not in written:
-        raise NotReadableError("plan.voters: is missing: an earlier version made this plan; make it again")
+    if "rebuild_first" not in written:
+        raise NotReadableError(
+            "plan.rebuild_first: is missing: an earlier version made this plan; make it again"
+        )
     plan = decode(RecoveryPlan, {key: value for key, value in written.items() if key != "steps"}, "plan")
     if plan.id != plan_id(plan):
         raise NotReadableError(f"plan.id: is {plan.id}, and this content has {plan_id(plan)}: it was changed")

@@ -150,7 +150,8 @@ def steps_of(plan: RecoveryPlan) -> tuple[RecoveryStep, ...]:
     """Return the steps of a plan, in order; none where a majority serves. ValueError: no such way yet."""
     scopes = tuple(scope.scope for scope in plan.scopes)
     awaited = tuple(scope.scope for scope in plan.scopes if not scope.without_leader)
-    end: tuple[RecoveryStep, ...] = (*((AwaitLeaders(awaited),) if awaited else ()), *_rebuild(plan))
+    leaders: tuple[RecoveryStep, ...] = (AwaitLeaders(awaited),) if awaited else ()
+    end = (*_rebuild(plan), *leaders) if plan.rebuild_first else (*leaders, *_rebuild(plan))
     if plan.way is Way.NOTHING:
         return ()
     if plan.way is Way.START:
@@ -191,10 +192,14 @@ def _fencing(plan: RecoveryPlan) -> tuple[RecoveryStep, ...]:
 
 
 def _rebuild(plan: RecoveryPlan) -> tuple[RecoveryStep, ...]:
-    """Members that are lost can't be rebuilt now: `add` brings them back later."""
-    lost = {fence.node for fence in plan.fence if fence.lost}
-    seats = tuple(seat for seat in plan.rebuild if seat.name not in lost)
+    seats = seats_to_rebuild(plan)
     return (RebuildMembers(seats),) if seats else ()
+
+
+def seats_to_rebuild(plan: RecoveryPlan) -> tuple[Seat, ...]:
+    """Return whom the plan makes new. Those that are lost can't be now: `add` brings them back later."""
+    lost = {fence.node for fence in plan.fence if fence.lost}
+    return tuple(seat for seat in plan.rebuild if seat.name not in lost)
 
 
 def subject(step: RecoveryStep) -> str:

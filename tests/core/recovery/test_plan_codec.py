@@ -36,7 +36,7 @@ def test_has_the_parts_that_scripts_count_on() -> None:
 
 def test_a_plan_of_an_earlier_version_is_made_again() -> None:
     written = document()
-    del written["plan"]["voters"]
+    del written["plan"]["rebuild_first"]
     with pytest.raises(NotReadableError, match="earlier version"):
         read_plan_document(written)
 

@@ -9,6 +9,7 @@ import pytest
 
 from patroni_etcd_reconfig.core.recovery.model import RecoveryPlan, Way
 from patroni_etcd_reconfig.core.recovery.steps import (
+    AwaitLeaders,
     BackUpData,
     FenceMembers,
     ForceNewCluster,
@@ -46,6 +47,13 @@ def test_patroni_is_let_on_only_after_term_and_keys_are_right() -> None:
     order = kinds(FULL)
     assert order.index(ForceNewCluster) < order.index(RaiseTerm) < order.index(RepairKeys)
     assert order.index(RepairKeys) < order.index(OpenToPatroni) < order.index(RebuildMembers)
+
+
+def test_members_that_patroni_lists_come_back_before_a_leader_that_it_could_not_have_else() -> None:
+    order, usual = kinds(replace(FULL, rebuild_first=True)), kinds(FULL)
+    assert usual.index(AwaitLeaders) < usual.index(RebuildMembers)
+    assert order.index(OpenToPatroni) < order.index(RebuildMembers) < order.index(AwaitLeaders)
+    assert sorted(map(str, order)) == sorted(map(str, usual))
 
 
 def test_a_lost_member_is_neither_fenced_nor_rebuilt() -> None:
