@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from patroni_etcd_reconfig.clock import SystemClock, wait_until
-from patroni_etcd_reconfig.errors import StepFailedError
+from patroni_etcd_reconfig.errors import ExitCode, StepFailedError
 from patroni_etcd_reconfig.lab import faults, health
 from patroni_etcd_reconfig.lab.addresses import is_taken
 from patroni_etcd_reconfig.lab.cli_run import CLI, cli_env, json_object
@@ -178,7 +178,13 @@ def naive(lab: Lab, stage: Stage, say: Say) -> Outcome:
 def recover(lab: Lab, cli: Sequence[str], say: Say) -> Outcome:
     """Do what the tool says: plan, then apply the plan."""
     plan_file = lab.layout.root / "plan.json"
-    planned = _tool(lab, cli, "recover", "plan", "-o", str(plan_file), say=say)
+
+    def attempt() -> dict[str, Any] | None:
+        made = _tool(lab, cli, "recover", "plan", "-o", str(plan_file), say=say)
+        return None if made.get("exit_code") == ExitCode.BLOCKED else made
+
+    # While PostgreSQL is being restarted nobody can say how far it is: collect again, as the tool says then.
+    planned: dict[str, Any] = _until(attempt, "a plan that nothing stands in the way of", 30.0)
     begin = time.monotonic()
     plan_id = planned.get("plan", {}).get("id", "")
     result = _tool(lab, cli, "recover", "apply", str(plan_file), "--confirm", plan_id, say=say)

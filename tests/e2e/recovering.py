@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,18 @@ def lab_in(root: Path) -> Iterator[Lab]:
 
 
 def plan(tool: Tool, *words: str) -> str:
-    """Write a plan into the lab's directory and return its id."""
-    planned = tool.run("recover", "plan", "-o", str(plan_file(tool)), "-f", "json", *words)
+    """Write a plan into the lab's directory and return its id.
+
+    While PostgreSQL is being restarted nobody can say how far it is: then it is made again, as its words say.
+    """
+    deadline = time.monotonic() + 40
+    while True:
+        planned = tool.run("recover", "plan", "-o", str(plan_file(tool)), "-f", "json", *words)
+        blocking = {one["code"] for one in planned.json["findings"] if one["severity"] == "blocker"}
+        if not blocking or not blocking <= {"PG_POSITION_UNSURE", "PG_NOT_ASKED"}:
+            break
+        assert time.monotonic() < deadline, planned.out + planned.err
+        time.sleep(1)
     assert planned.code == 0, planned.out + planned.err
     plan_id = planned.json["plan"]["id"]
     assert isinstance(plan_id, str)

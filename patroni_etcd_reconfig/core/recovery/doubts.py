@@ -179,7 +179,10 @@ def _perhaps_ahead(scope: str, standing: Standing, lead: PostgresEvidence) -> It
 def _why_unsure(one: PostgresEvidence) -> str:
     if one.may_replay_more:
         return "has perhaps not replayed all the WAL that it has on disk"
-    return "runs, and its timeline is not sure" if one.running else "is down, so that is a lower bound"
+    if one.running:
+        return "runs, and its timeline is not sure"
+    down = "is down" if one.running is False else "could not be asked itself"
+    return f"{down}, so that is a lower bound"
 
 
 def _way_to_know(one: PostgresEvidence) -> str:

@@ -140,16 +140,20 @@ def _tags(tags: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _with_sql(known: PostgresEvidence, sql: SqlFacts) -> PostgresEvidence:
-    """Patroni asks its own PostgreSQL for the timeline, and is believed where we could not."""
-    timeline = sql.timeline if sql.timeline_is_sure else known.timeline
+    """Patroni asks its own PostgreSQL for the timeline, and is believed where we could not.
+
+    It may remember it from before a promotion: a later one in the control file is a lower bound.
+    """
+    told = sql.timeline if sql.timeline_is_sure else known.timeline
+    timeline = max(told or 0, sql.timeline or 0) or None
     return replace(
         known,
         source="sql",
         running=True,
         in_recovery=sql.in_recovery,
-        timeline=timeline or sql.timeline,
+        timeline=timeline,
         lsn=sql.lsn,
-        lsn_is_exact=sql.lsn is not None and timeline is not None and not sql.may_replay_more,
+        lsn_is_exact=sql.lsn is not None and told is not None and not sql.may_replay_more,
         may_replay_more=sql.may_replay_more,
         system_identifier=sql.system_identifier,
         sync_standby_names=sql.sync_standby_names,
@@ -159,16 +163,21 @@ def _with_sql(known: PostgresEvidence, sql: SqlFacts) -> PostgresEvidence:
 
 
 def _with_control(known: PostgresEvidence, control: ControlFacts) -> PostgresEvidence:
-    """A Patroni that reports a position of a running server knows it better than the control file."""
-    if known.lsn is not None and known.timeline is not None:
+    """A Patroni that reports a position of a running server knows it better than the control file.
+
+    Of one that does not run it reports what it remembers, be it of an earlier timeline: the further counts.
+    """
+    remembered = (known.timeline or 0, known.lsn or 0) if known.timeline and known.lsn else (0, 0)
+    if known.running and remembered[0]:
         return known
+    timeline, lsn = max(remembered, (control.timeline or 0, control.lsn or 0))
     return replace(
         known,
         source="controldata",
         running=control.alive,
         in_recovery=_recovers(control.state),
-        timeline=control.timeline,
-        lsn=control.lsn,
+        timeline=timeline or None,
+        lsn=lsn or None,
         lsn_is_exact=False,
         system_identifier=control.system_identifier,
     )

@@ -110,6 +110,25 @@ def test_where_postgresql_can_not_tell_a_standby_s_timeline_patroni_s_word_count
     assert found.timeline_history == ()  # that of timeline 1
 
 
+def test_a_timeline_that_patroni_remembers_from_before_a_promotion_does_not_count() -> None:
+    unsure = replace(SQL, timeline=5, timeline_is_sure=False)
+    found = combine(BASE, Replies(rest={**REPLICA, "timeline": 4}, sql=unsure))
+    assert (found.timeline, found.timeline_history) == (5, SQL.history)
+
+
+@pytest.mark.parametrize(
+    ("remembered", "expected"), [((1, 999), (2, 60)), ((2, 50), (2, 60)), ((2, 70), (2, 70))]
+)
+def test_of_a_server_that_is_being_restarted_the_control_file_and_patroni_know_each_a_lower_bound(
+    remembered: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    timeline, lsn = remembered
+    said = {**REPLICA, "state": "starting", "timeline": timeline, "xlog": {"replayed_location": lsn}}
+    found = combine(BASE, Replies(rest=said, control=replace(CONTROL, timeline=2, lsn=60)))
+    assert (found.source, found.timeline, found.lsn) == ("controldata", *expected)
+    assert not found.lsn_is_exact
+
+
 def test_a_timeline_that_nobody_is_sure_of_makes_the_position_a_lower_bound() -> None:
     found = combine(BASE, Replies(sql=replace(SQL, timeline=1, timeline_is_sure=False)))
     assert (found.timeline, found.lsn, found.lsn_is_exact) == (1, 100, False)
