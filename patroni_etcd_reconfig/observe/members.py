@@ -24,17 +24,19 @@ class _Asked:
     members: tuple[Member, ...] = ()
     keys: tuple[KeyValue, ...] | None = None
     quorate: bool = False
-    answers: bool = False
+    connected: frozenset[int] | None = None  # members that it has live connections with; None = not known
     error: str = ""
 
     def heard(self) -> Heard:
         """Return the answer; what is still missing hung, as a login does without quorum."""
         problem = self.error or "no answer in time"
-        if self.status is None and self.answers:
+        answers = self.connected is not None
+        if self.status is None and answers:
             return Heard(self.url, None, f"it runs, but tells nothing: {problem}", answers=True)
         if self.status is None:
             return Heard(self.url, problem=problem)
-        live = LiveMember(self.status, self.members, self.quorate, self.keys or ())
+        hears = self.status.leader_id in self.connected if self.connected is not None else None
+        live = LiveMember(self.status, self.members, self.quorate, self.keys or (), hears)
         missing = f"Patroni's keys can't be read: {problem}" if self.keys is None else ""
         return Heard(self.url, live, missing, answers=True)
 
@@ -90,7 +92,8 @@ class MembersLook:
 
     def _metrics(self, asked: _Asked, client: EtcdApi) -> None:
         """Newer versions want a login even for the status, and a login wants quorum; metrics want none."""
-        asked.answers = client.metrics() is not None
+        found = client.metrics()
+        asked.connected = found.connected if found else None
 
     def _members(self, asked: _Asked, client: EtcdApi) -> None:
         asked.members = client.member_list().members

@@ -49,6 +49,7 @@ class LiveMember:
     members: tuple[Member, ...] = ()
     quorate: bool = False  # it served a linearizable read
     keys: tuple[KeyValue, ...] = ()  # Patroni's keys as it knows them (a serializable read)
+    hears_leader: bool | None = None  # it has a live connection to whom it takes for the leader
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,18 @@ class Evidence:
     def node(self, name: str) -> NodeEvidence | None:
         """Return the evidence on one etcd node."""
         return next((node for node in self.nodes if node.name == name), None)
+
+    def has_leader(self, live: LiveMember) -> bool:
+        """Tell whether this member's word proves a raft leader, and with it a majority, or a moment ago.
+
+        A learner does not campaign, so it never learns that its leader is gone (raft.go, tickElection): its
+        word counts while it is connected to that one, unless that one answers us and can speak for itself.
+        """
+        leader = live.status.leader_id
+        if leader is None or not live.status.is_learner:
+            return leader is not None
+        speaks = any(node.live and node.live.status.member_id == leader for node in self.nodes)
+        return live.hears_leader is not False and not speaks
 
     def scope(self, scope: str) -> tuple[PostgresEvidence, ...]:
         """Return the PostgreSQL nodes of one Patroni cluster."""

@@ -46,7 +46,7 @@ def runs(node: NodeEvidence | None) -> bool:
 def serving(evidence: Evidence) -> Iterator[Finding]:
     """An etcd that serves, or has a leader, is not to be replaced by an old copy."""
     for node in evidence.nodes:
-        if node.live and (node.live.quorate or node.live.status.leader_id is not None):
+        if node.live and (node.live.quorate or evidence.has_leader(node.live)):
             yield blocker(
                 "RESTORE_QUORUM_SERVES",
                 node.name,

@@ -62,7 +62,7 @@ def check_majority(plan: RecoveryPlan, seen: Evidence) -> Iterator[Finding]:
         live = node.live
         if live is None or live.status.cluster_id != plan.cluster_id:
             continue
-        if live.quorate or live.status.leader_id is not None:
+        if live.quorate or seen.has_leader(live):
             what = "serves linearizable reads" if live.quorate else "has a raft leader"
             yield blocker(
                 "MAJORITY_ALIVE",

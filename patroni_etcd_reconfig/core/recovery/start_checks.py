@@ -34,7 +34,7 @@ def _left_out(plan: RecoveryPlan, seen: Evidence, name: str, node: NodeEvidence 
         live = other.live
         if live is None or live.status.cluster_id != plan.cluster_id or not live.members:
             continue
-        serves = live.quorate or live.status.leader_id is not None
+        serves = live.quorate or seen.has_leader(live)
         known = any(one.id in own if own else one.name == name for one in live.members)
         if serves and not known:
             yield blocker(

@@ -17,7 +17,9 @@ PAUSE = 0.02  # seconds between two looks
 # Patroni's first attempt after the quarantine can come a loop late, and take a whole retry_timeout.
 LOOPS = 3
 SLOWEST = 20.0  # seconds of a loop and a retry_timeout, by Patroni's defaults
-MAX_RESTARTS = 5  # to raise the term further, where Patroni remembers one that nobody could know of
+# To raise the term further, where Patroni remembers one that nobody could know of: by 1, 2, 4, … each time,
+# as the waits between are what takes long.
+MAX_RAISES = 5
 
 
 def takes_writes(one: PostgresEvidence) -> bool:
@@ -59,26 +61,26 @@ class Leaders:
         A paused cluster in which no primary runs promotes nobody: it is left alone after a while, and named.
         So is any other without a leader where some have one: those should not wait for their other members.
         """
-        waiting, restarts = set(scopes), 0
+        waiting, raises = set(scopes), 0
         deadline = self._patience()
         while waiting := waiting - set(self._look(waiting)):
             if self.clock.monotonic() > deadline:
                 waiting -= self._paused(waiting)
-                restarts += bool(waiting)
-                if self._leave(waiting, restarts):
+                raises += bool(waiting)
+                if self._leave(waiting, raises):
                     break
-                self._help(waiting, restarts)
+                self._help(waiting, raises)
                 deadline = self._patience()
             self.clock.sleep(PAUSE)
-        return self._facts(waiting, restarts, began_at)
+        return self._facts(waiting, raises, began_at)
 
-    def _facts(self, leaderless: set[str], restarts: int, began_at: float) -> Facts:
+    def _facts(self, leaderless: set[str], raises: int, began_at: float) -> Facts:
         facts = {
             "leaders": dict(self._writable),
             "leading": dict(self._places),
             "leaderless": sorted(leaderless),
             "only_rest": sorted(self._by_rest),
-            "restarts": restarts,
+            "restarts": 2**raises - 1,
         }
         if self._writable_at is None:
             return facts
@@ -143,19 +145,19 @@ class Leaders:
         slowest = max((c.loop_wait + c.retry_timeout for c in self._clusters()), default=SLOWEST)
         return self.clock.monotonic() + LOOPS * slowest
 
-    def _leave(self, waiting: set[str], restarts: int) -> bool:
+    def _leave(self, waiting: set[str], raises: int) -> bool:
         """Where some lead, etcd's term is not what keeps the others: it is restarted once for them."""
-        if not (waiting and self._led) or (self.restart is not None and restarts == 1):
+        if not (waiting and self._led) or (self.restart is not None and raises == 1):
             return False
         names = ", ".join(sorted(waiting))
         self.say(f"{names}: no leader; going on for the others, which lead")
         return True
 
-    def _help(self, waiting: set[str], restarts: int) -> None:
+    def _help(self, waiting: set[str], raises: int) -> None:
         names = ", ".join(sorted(waiting))
         if not names:
             return
-        if restarts > MAX_RESTARTS or self.restart is None:
+        if raises > MAX_RAISES or self.restart is None:
             self._name_absent(waiting)
             raise StepFailedError(
                 f"etcd serves, but {names} has no leader that takes writes",
@@ -163,8 +165,10 @@ class Leaders:
                 "is down; then give the same command again",
                 code="NO_LEADER_AFTER_RECOVERY",
             )
-        self.say(f"{names}: no leader; Patroni may know a higher raft term: restarting etcd raises it")
-        self.restart()
+        times = 2 ** (raises - 1)
+        self.say(f"{names}: no leader; Patroni may know a higher raft term: restarts raise etcd's by {times}")
+        for _ in range(times):
+            self.restart()
 
     def _name_absent(self, waiting: set[str]) -> None:
         """The leader key names a node, and until its Patroni comes nobody leads: say which one."""

@@ -108,7 +108,7 @@ class Opening:
 
         def ready() -> MemberStatus | None:
             nonlocal checked
-            status = _leading(self.connect(client_url_of(node), CALL))
+            status = _serving(self.connect(client_url_of(node), CALL))
             if status is None and self.clock.monotonic() - checked > EXITS_CHECK:
                 checked = self.clock.monotonic()
                 _must_run(node)
@@ -125,13 +125,12 @@ class Opening:
         self._serve(node)
 
 
-def _leading(client: EtcdApi) -> MemberStatus | None:
+def _serving(client: EtcdApi) -> MemberStatus | None:
     try:
-        status = client.status()
         client.range("/")
+        return client.status()
     except EtcdError:
         return None
-    return status if status.leader_id == status.member_id else None
 
 
 def _serves(client: EtcdApi) -> bool:

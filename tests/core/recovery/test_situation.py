@@ -183,3 +183,21 @@ def test_learners_and_removed_members_do_not_raise_what_a_majority_is() -> None:
 
 def test_another_cluster_or_log_means_another_plan_and_all_else_is_in_the_way() -> None:
     assert {"SURVIVOR_CHANGED", "SURVIVOR_RUNS_NOW", "PLAN_OTHER_CLUSTER", "START_OUTDATED"} == MISMATCHES
+
+
+@pytest.mark.parametrize(
+    ("hears", "leader_answers", "proven"),
+    [(True, False, True), (None, False, True), (False, False, False), (True, True, False)],
+)
+def test_a_learner_that_never_campaigns_proves_a_leader_only_while_it_hears_one(
+    hears: bool | None, leader_answers: bool, proven: bool
+) -> None:
+    four = forced("a", "b", "c", "d")
+    status = replace(live("d").status, is_learner=True, leader_id=live("b").status.member_id)
+    learner = here("d", service_active=True, live=replace(live("d"), status=status, hears_leader=hears))
+    there = [
+        here("c"),
+        learner,
+        *([here("b", service_active=True, live=live("b"))] if leader_answers else []),
+    ]
+    assert codes(*there, plan=four) == ["MAJORITY_ALIVE"] * proven
