@@ -126,7 +126,7 @@ def test_a_survivor_whose_term_patroni_has_outlived_is_raised_until_patroni_take
 
 
 def outlive(tool: Tool, ids: dict[str, int], term: int, *two: int) -> int:
-    """Move leadership to and fro between two members up to this raft term; return that which they have then."""
+    """Move leadership to and fro between two members up to this raft term; return the one they have then."""
     while (status := tool.client(two[0]).status()).raft_term < term:
         leads, follows = sorted(two, key=lambda i: ids[f"n{i}"] != status.leader_id)
         tool.client(leads).transfer_leadership(ids[f"n{follows}"])
@@ -157,7 +157,7 @@ def _other_data_dir(tool: Tool, survivor: int, plan_id: str) -> None:
     def change(inventory: dict[str, Any]) -> None:
         inventory["etcd"]["members"][f"n{survivor}"]["data_dir"] = str(tool.layout.root / "logs")
 
-    _with_inventory(tool, change, lambda: _apply_refused(tool, "DATA_DIR_DIFFERS", plan_id))
+    _with_inventory(tool, change, lambda: _apply_refused(tool, "NODE_CONFIG", plan_id))
 
 
 def _no_room(tool: Tool, _: int, plan_id: str) -> None:

@@ -205,3 +205,16 @@ def about_node(holder: Holder) -> Iterator[Finding]:
             f"its member list has {', '.join(own.peer_urls)}, its node {', '.join(urls)}",
             "recover apply writes the new one",
         )
+
+
+def learners_left(holder: Holder, fences: Iterable[Fence]) -> Iterator[Finding]:
+    """Whoever did not vote is fenced like the others, and not made new."""
+    learners = {member.id for member in holder.members if member.is_learner}
+    for fence in fences:
+        if fence.member_id in learners:
+            yield info(
+                "RECOVERY_LEARNER_LEFT",
+                fence.node,
+                "it is a learner: it is not made new with the voters",
+                f"afterwards: patronictl-etcd add {fence.node} --learner",
+            )

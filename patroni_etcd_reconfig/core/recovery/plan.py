@@ -179,6 +179,7 @@ def _findings(
     yield from obstacles.fresher(holder, survey.family, survey.lost, chosen=chosen)
     yield from obstacles.unread(plan.fence, evidence, chosen=chosen)
     yield from obstacles.about_node(holder)
+    yield from obstacles.learners_left(holder, plan.fence)
     away = frozenset(unseen(survey.evidence, survey.family))
     yield from fencing_findings(plan.fence, evidence, survey.lost - away, holder.name)
     yield from can_come_back(away - survey.lost)
@@ -223,7 +224,8 @@ def _against(one: Holder, holder: Holder) -> str:
 
 
 def _comes_back(fence: Fence, holder: Holder) -> bool:
-    return not fence.lost and fence.member_id in {member.id for member in holder.members}
+    """A learner stays out: made new it would vote, and there would be an even number of voters."""
+    return not fence.lost and fence.member_id in {member.id for member in voters_of(holder.members)}
 
 
 def _lost_entries(holder: Holder, fences: tuple[Fence, ...], survey: _Survey) -> Iterator[str]:

@@ -481,3 +481,13 @@ def test_the_steps_are_told_in_order() -> None:
 
 def test_a_plan_without_a_survivor_has_no_steps() -> None:
     assert steps_in_words(plan(wiped("a"), wiped("b"))[0]) == ()
+
+
+def test_a_learner_is_fenced_and_not_made_new_among_the_voters() -> None:
+    here = replace(down("a"), data=replace(data("a"), members=members("abd", learners="d")))
+    seen = found(here, wiped("b"), down("d", 50, names="abd", is_learner=True))
+    planned, findings = plan_recovery(seen, frozenset(), NOW)
+    assert [fence.node for fence in planned.fence] == ["b", "d"]
+    assert [seat.name for seat in planned.rebuild] == ["b"]
+    left = {one.subject: one.remedy for one in findings if one.code == "RECOVERY_LEARNER_LEFT"}
+    assert left == {"d": "afterwards: patronictl-etcd add d --learner"}
