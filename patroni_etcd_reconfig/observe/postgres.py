@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from patroni_etcd_reconfig.core.recovery.addresses import Address, base_url, combined
+from patroni_etcd_reconfig.core.recovery.addresses import Address, base_url, combined, told_apart
 from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.postgres_facts import (
     ControlFacts,
     Replies,
     SqlFacts,
+    can_be,
     combine,
     identity,
 )
@@ -22,6 +23,8 @@ from patroni_etcd_reconfig.ports import ControlDataApi, PatroniRestApi, Postgres
 
 Rest = Answers[Mapping[str, Any]]
 Sql = Answers[SqlFacts]
+
+_NAMELESS = "before version 3.2 Patroni does not say its name; run `recover collect` on its machine, too"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class PostgresCollector:
         if more:
             named = combined((*named, *more))
             rest, sql = self._ask(named)
-        pairs = [(address, self._replies(address, rest, sql)) for address in named]
+        pairs = [(address, self._replies(address, rest, sql)) for address in told_apart(named)]
         found = (combine(_base(_reached(address, rest, sql), by, at), told) for address, told in pairs)
         return tuple(sorted(found, key=lambda one: (one.scope, one.name)))
 
@@ -119,12 +122,11 @@ def _reached(address: Address, rest: Rest, sql: Sql) -> Address:
 
 
 def _is_its(address: Address, answer: Mapping[str, Any] | None) -> bool:
-    """Tell whether an answer is this node's; before Patroni 1.2 it says no name.
+    """Tell whether an answer is this node's.
 
     A Citus group is part of the scope in the DCS (`demo/0`), and not in what Patroni says of itself.
     """
-    own = (address.scope.partition("/")[0], address.name)
-    return answer is not None and identity(answer) in (own, ("", ""))
+    return answer is not None and can_be(answer, address.scope.partition("/")[0], address.name)
 
 
 def _patroni(address: Address, rest: Rest) -> tuple[Mapping[str, Any] | None, str]:
@@ -133,9 +135,9 @@ def _patroni(address: Address, rest: Rest) -> tuple[Mapping[str, Any] | None, st
     for url in address.api_urls:
         answer = rest.results.get(url)
         if _is_its(address, answer):
-            return answer, ""
+            return (answer, "") if address.name else (None, f"{url}: {_NAMELESS}")
         if answer is not None:
-            strangers.append(f"{url}: is {'/'.join(identity(answer))}")
+            strangers.append(f"{url}: is {'/'.join(filter(None, identity(answer)))}")
     return None, "; ".join(strangers) or _problem(rest, address.api_urls)
 
 
@@ -146,10 +148,10 @@ def _problem(answers: Answers[Any], keys: Iterable[str]) -> str:
 
 
 def _base(address: Address, by: str, at: float) -> PostgresEvidence:
-    name = address.name or address.host
+    scope, name = (address.scope, address.name) if address.name else ("", address.host)
     api = address.api_urls[0] if address.api_urls else ""
     port = address.servers[0][1] if address.servers else 0
-    return PostgresEvidence(address.scope, name, address.host, api, port, collected_by=by, collected_at=at)
+    return PostgresEvidence(scope, name, address.host, api, port, collected_by=by, collected_at=at)
 
 
 def _key(server: tuple[str, int]) -> str:

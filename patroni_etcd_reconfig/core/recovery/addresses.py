@@ -74,6 +74,13 @@ def combined(addresses: Iterable[Address]) -> tuple[Address, ...]:
     return tuple(known.values())
 
 
+def told_apart(addresses: Iterable[Address]) -> tuple[Address, ...]:
+    """Leave out the nameless at a named node's URL: before 3.2 Patroni does not say its name."""
+    found = tuple(addresses)
+    known = {url for one in found if one.name for url in one.api_urls}
+    return tuple(one for one in found if one.name or not known.intersection(one.api_urls))
+
+
 def base_url(text: str) -> str:
     """Return http(s)://host:port of a URL; "" for what is none."""
     try:

@@ -77,9 +77,15 @@ def combine(base: PostgresEvidence, replies: Replies) -> PostgresEvidence:
 
 
 def identity(rest: Mapping[str, Any]) -> tuple[str, str]:
-    """Return scope and name that a Patroni says it has; empty before Patroni 1.2."""
+    """Return scope and name that a Patroni says it has; it tells its name since 3.2 (patroni/api.py)."""
     own = _mapping(rest.get("patroni"))
     return _text(own.get("scope")), _text(own.get("name"))
+
+
+def can_be(rest: Mapping[str, Any], scope: str, name: str) -> bool:
+    """Tell whether an answer can be this node's: what a Patroni does not say is no contradiction."""
+    own_scope, own_name = identity(rest)
+    return own_scope in ("", scope) and own_name in ("", name)
 
 
 def _with_patroni(base: PostgresEvidence, rest: Mapping[str, Any]) -> PostgresEvidence:

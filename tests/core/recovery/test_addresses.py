@@ -14,6 +14,7 @@ from patroni_etcd_reconfig.core.recovery.addresses import (
     addresses_in_plan,
     base_url,
     combined,
+    told_apart,
 )
 from patroni_etcd_reconfig.core.recovery.model import Candidate, ScopePlan
 from tests.core.recovery.evidences import key
@@ -67,6 +68,12 @@ def test_a_patroni_that_only_its_address_is_known_of_stays_apart() -> None:
         Address("", "", ("http://y:1",)),
     )
     assert given.host == "x"
+
+
+def test_a_nameless_patroni_at_a_known_node_s_address_is_that_node() -> None:
+    pg1 = Address("demo", "pg1", ("http://x:1", "http://old:1"))
+    nameless, other = Address("demo", "", ("http://x:1",)), Address("demo", "", ("http://y:1",))
+    assert told_apart((nameless, pg1, other)) == (pg1, other)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from patroni_etcd_reconfig.core.recovery.postgres_facts import (
     ControlFacts,
     Replies,
     SqlFacts,
+    can_be,
     combine,
     identity,
     parse_lsn,
@@ -192,6 +193,21 @@ def test_an_answer_that_is_not_as_patroni_s_is_no_position(rest: dict[str, Any])
     found = combine(BASE, Replies(rest=rest))
     assert (found.lsn, found.timeline, found.patroni_answers) == (None, None, True)
     assert identity(rest) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "same"),
+    [
+        ({"scope": "demo", "name": "pg1"}, True),
+        ({"scope": "demo", "name": "pg2"}, False),
+        ({"scope": "other", "name": "pg1"}, False),
+        ({"scope": "demo"}, True),  # before Patroni 3.2
+        ({"scope": "other"}, False),
+        ({}, True),
+    ],
+)
+def test_an_answer_can_be_a_node_s_unless_it_names_another(said: dict[str, str], same: bool) -> None:
+    assert can_be({"state": "running", "patroni": said}, "demo", "pg1") is same
 
 
 @pytest.mark.parametrize(
