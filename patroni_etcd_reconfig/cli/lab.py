@@ -21,10 +21,11 @@ def _lab_options(command: _Command) -> _Command:
     return net(directory(command))
 
 
-def _etcd_dir_option(command: _Command) -> _Command:
+def _programs_options(command: _Command) -> _Command:
     kind = click.Path(exists=True, file_okay=False, path_type=Path)
-    option = click.option("--etcd-dir", type=kind, help="Directory of the etcd programs (default: PATH).")
-    return option(command)
+    etcd = click.option("--etcd-dir", type=kind, help="Directory of the etcd programs (default: PATH).")
+    words = "Virtual environment of another Patroni (default: the one that this runs in)."
+    return etcd(click.option("--patroni-dir", type=kind, help=words)(command))
 
 
 def _format_option(command: _Command) -> _Command:
@@ -48,12 +49,12 @@ def lab() -> None:
 
 @lab.command("up")
 @_lab_options
-@_etcd_dir_option
-def up_command(net: int | None, root: Path | None, etcd_dir: Path | None) -> None:
+@_programs_options
+def up_command(net: int | None, root: Path | None, etcd_dir: Path | None, patroni_dir: Path | None) -> None:
     """Bring a lab up, or start what is missing of it."""
     from patroni_etcd_reconfig.lab import report, up
 
-    click.echo(report.arrival(up.up(root, net, etcd_dir, say=_say)))
+    click.echo(report.arrival(up.up(root, net, etcd_dir, say=_say, patroni_dir=patroni_dir)))
 
 
 @lab.command("down")
@@ -81,17 +82,23 @@ def status_command(net: int | None, root: Path | None, style: str) -> None:
 
 @lab.command("demo")
 @_lab_options
-@_etcd_dir_option
+@_programs_options
 @_format_option
 @click.option("--compare", is_flag=True, help="Measure the naive way and the floor as well.")
 @click.option("--keep", is_flag=True, help="Leave the lab running.")
 def demo_command(
-    net: int | None, root: Path | None, etcd_dir: Path | None, style: str, compare: bool, keep: bool
+    net: int | None,
+    root: Path | None,
+    etcd_dir: Path | None,
+    patroni_dir: Path | None,
+    style: str,
+    compare: bool,
+    keep: bool,
 ) -> int:
     """Replace all etcd members of a fresh lab under write load; check that nobody noticed."""
     from patroni_etcd_reconfig.lab import demo, report, verdict
 
-    options = demo.DemoOptions(net or demo.DEMO_NET, root, etcd_dir, compare, keep)
+    options = demo.DemoOptions(net or demo.DEMO_NET, root, etcd_dir, compare, keep, patroni_dir=patroni_dir)
     result = demo.run_demo(options, say=_say)
     click.echo(report.as_json(verdict.as_json(result)) if style == "json" else verdict.as_text(result))
     return int(ExitCode.NOT_VERIFIED if result.disruptions else ExitCode.DONE)
@@ -99,7 +106,7 @@ def demo_command(
 
 @lab.command("drill")
 @_lab_options
-@_etcd_dir_option
+@_programs_options
 @_format_option
 @click.option("--naive", is_flag=True, help="Do what wiki pages say instead: --force-new-cluster.")
 @click.option("--failsafe", is_flag=True, help="With Patroni's failsafe_mode on.")
@@ -108,6 +115,7 @@ def drill_command(
     net: int | None,
     root: Path | None,
     etcd_dir: Path | None,
+    patroni_dir: Path | None,
     style: str,
     naive: bool,
     failsafe: bool,
@@ -119,7 +127,9 @@ def drill_command(
     """
     from patroni_etcd_reconfig.lab import drill, report
 
-    options = drill.DrillOptions(net or drill.DRILL_NET, root, etcd_dir, naive, failsafe, keep)
+    options = drill.DrillOptions(
+        net or drill.DRILL_NET, root, etcd_dir, naive, failsafe, keep, patroni_dir=patroni_dir
+    )
     outcome = drill.run_drill(options, say=_say)
     click.echo(report.as_json(outcome.as_dict()) if style == "json" else outcome.as_text())
     return int(ExitCode.DONE if outcome.good else ExitCode.NOT_VERIFIED)

@@ -17,7 +17,7 @@ from patroni_etcd_reconfig.lab.down import down
 from patroni_etcd_reconfig.lab.lab import Lab
 from patroni_etcd_reconfig.lab.layout import NODES, Layout
 from patroni_etcd_reconfig.lab.marker import load_marker, load_secrets, temporary_root
-from patroni_etcd_reconfig.lab.programs import find_programs
+from patroni_etcd_reconfig.lab.programs import find_etcd
 from patroni_etcd_reconfig.lab.up import up
 from patroni_etcd_reconfig.lab.verdict import CycleRun, DemoResult, Snapshot
 from patroni_etcd_reconfig.lab.writer import Writer, WriterReport, stored_ids
@@ -40,6 +40,7 @@ class DemoOptions:
     compare: bool = False
     keep: bool = False
     cli: Sequence[str] = CLI
+    patroni_dir: Path | None = None
 
 
 def run_demo(options: DemoOptions, *, say: Say) -> DemoResult:
@@ -80,7 +81,14 @@ def _fresh_lab(options: DemoOptions, say: Say) -> Iterator[tuple[Lab, Callable[[
         undisturbed = not result.disruptions
 
     try:
-        arrival = up(root, options.net, options.etcd_dir, say=say, probe_interval=_PROBE_INTERVAL)
+        arrival = up(
+            root,
+            options.net,
+            options.etcd_dir,
+            say=say,
+            probe_interval=_PROBE_INTERVAL,
+            patroni_dir=options.patroni_dir,
+        )
         yield arrival.lab, finish
     finally:
         _leave(root, options, remove=undisturbed, say=say)
@@ -155,7 +163,7 @@ def _run_cycle(layout: Layout, cli: Sequence[str], say: Say) -> CycleRun:
 
 
 def _compare(lab: Lab, options: DemoOptions, say: Say) -> tuple[yardstick.Measured, ...]:
-    etcd = find_programs(Path(lab.marker.etcd_dir) if lab.marker.etcd_dir else None).etcd
+    etcd = find_etcd(Path(lab.marker.etcd_dir) if lab.marker.etcd_dir else None)
     measured = []
     modes: tuple[yardstick.Mode, ...] = ("naive", "floor")
     for mode in modes:

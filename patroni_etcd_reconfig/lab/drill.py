@@ -90,6 +90,7 @@ class DrillOptions:
     failsafe: bool = False
     keep: bool = False
     cli: Sequence[str] = CLI
+    patroni_dir: Path | None = None
 
 
 def run_drill(options: DrillOptions, *, say: Say) -> Outcome:
@@ -115,7 +116,7 @@ def _drill(options: DrillOptions, root: Path, say: Say) -> Outcome:
 
 @contextlib.contextmanager
 def _lab(options: DrillOptions, root: Path, say: Say) -> Iterator[Lab]:
-    lab = up(root, options.net, options.etcd_dir, say=say).lab
+    lab = up(root, options.net, options.etcd_dir, say=say, patroni_dir=options.patroni_dir).lab
     try:
         yield lab
     finally:

@@ -27,6 +27,7 @@ class Marker:
     net: int
     etcd_dir: str | None
     privileges: str = ""
+    patroni_dir: str | None = None
     kind: str = _KIND
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,29 +75,40 @@ def _setpriv(user: pwd.struct_passwd) -> Privileges:
     return Privileges(SETPRIV, ("setpriv", *ids, "--clear-groups"), (user.pw_uid, user.pw_gid))
 
 
-def choose(home: Path, yml: Path, postgres: Path) -> Privileges:
-    """Return the first way in which Patroni can be run, found by trying.
+@dataclass(frozen=True)
+class Trial:
+    """What a way is tried on: a Patroni's directory and file, its interpreter, and PostgreSQL's program."""
 
-    `home` and `yml` are a Patroni's directory and configuration file; they end up with the right owner.
+    home: Path
+    yml: Path
+    python: Path
+    postgres: Path
+
+
+def choose(trial: Trial, known: str = "") -> Privileges:
+    """Return the first way in which Patroni can be run, found by trying; `known` is the only one, if given.
+
+    The trial's directory and file end up with the right owner.
     """
     if os.geteuid() != 0:
         return by_name(DIRECT)
     failures = []
-    for way in (USER_NAMESPACE, SETPRIV):
+    for way in (known,) if known else (USER_NAMESPACE, SETPRIV):
         privileges = by_name(way)
-        privileges.hand_over((home, yml))
-        words = _try(privileges, home, yml, postgres)
+        privileges.hand_over((trial.home, trial.yml))
+        words = _try(privileges, trial)
         if not words:
             return privileges
         failures.append(f"{way}: {words}")
     raise _no_way_error(failures)
 
 
-def _try(privileges: Privileges, home: Path, yml: Path, postgres: Path) -> str:
+def _try(privileges: Privileges, on: Trial) -> str:
     """Return "" when it works, else the last line of what went wrong."""
-    trial = (*privileges.prefix, sys.executable, "-c", _TRIAL, str(home), str(yml), str(postgres))
+    words = map(str, (on.python, "-c", _TRIAL, on.home, on.yml, on.postgres))
+    command = (*privileges.prefix, *words)
     try:
-        done = subprocess.run(trial, cwd=home, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, cwd=on.home, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["failed"])[-1]
@@ -107,7 +117,7 @@ def _try(privileges: Privileges, home: Path, yml: Path, postgres: Path) -> str:
 def _no_way_error(failures: list[str]) -> ConfigError:
     return ConfigError(
         "PostgreSQL refuses to run as root, and no other way works here: " + "; ".join(failures),
-        hint="run the lab as an ordinary user, or install this package and make the lab (--dir) where "
+        hint="run the lab as an ordinary user, or have this package, --patroni-dir and --dir where "
         "user postgres can read them",
         code="LAB_PRIVILEGES",
     )

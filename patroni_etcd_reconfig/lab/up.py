@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -49,17 +48,19 @@ def up(
     *,
     say: Say,
     probe_interval: float = PROBE_INTERVAL,
+    patroni_dir: Path | None = None,
 ) -> Arrival:
     """Bring a lab up, or what is missing of it, and wait until PostgreSQL has a leader and two replicas.
 
-    Changes nothing about what already runs. Errors: ConfigError when it can't be started as asked,
-    StepFailedError when a process ends, UnreachableError after 90 s.
+    Changes nothing about what already runs. `patroni_dir` is a virtual environment with another Patroni.
+    Errors: ConfigError when it can't be started as asked, StepFailedError when a process ends,
+    UnreachableError after 90 s.
     """
     begin = time.monotonic()
     layout, marker = open_layout(root, net, DEFAULT_NET)
-    marker = _wanted(layout, marker, etcd_dir)
+    marker = _wanted(layout, marker, etcd_dir, patroni_dir)
     _check_user(marker)
-    found = programs.find_programs(Path(marker.etcd_dir) if marker.etcd_dir else None)
+    found = programs.find_programs(_path(marker.etcd_dir), _path(marker.patroni_dir))
     lab = Lab(layout, marker)
     was_alive = lab.alive()
     addresses.check_free(one for one in layout.endpoints() if one.process not in was_alive)
@@ -71,9 +72,18 @@ def up(
     return _arrival(lab, lab.alive() - was_alive, time.monotonic() - begin)
 
 
-def _wanted(layout: Layout, marker: Marker | None, etcd_dir: Path | None) -> Marker:
+def _wanted(layout: Layout, marker: Marker | None, etcd_dir: Path | None, patroni_dir: Path | None) -> Marker:
+    """Return what the lab remembers, with what is given now."""
     marker = marker or Marker(str(layout.root), layout.net, None)
-    return replace(marker, etcd_dir=str(etcd_dir.absolute())) if etcd_dir else marker
+    return replace(
+        marker,
+        etcd_dir=str(etcd_dir.absolute()) if etcd_dir else marker.etcd_dir,
+        patroni_dir=str(patroni_dir.absolute()) if patroni_dir else marker.patroni_dir,
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 def _check_user(marker: Marker) -> None:
@@ -119,8 +129,9 @@ def _ensure_files(lab: Lab, found: Programs, probe_interval: float) -> Lab:
 
 def _settle_privileges(lab: Lab, found: Programs) -> Lab:
     layout, way = lab.layout, lab.marker.privileges
-    if not way:
-        tried = privileges.choose(layout.pg_home(1), layout.pg_yml(1), found.pg_bin / "postgres")
+    if not way or lab.marker.patroni_dir:  # another Patroni may be new here
+        trial = privileges.Trial(layout.pg_home(1), layout.pg_yml(1), found.python, found.pg_bin / "postgres")
+        tried = privileges.choose(trial, way)
         lab = replace(lab, marker=replace(lab.marker, privileges=tried.way))
         save_marker(layout, lab.marker)
     paths = [path for i in NODES for path in (layout.pg_home(i), layout.pg_yml(i))]
@@ -165,7 +176,8 @@ def start_one_patroni(lab: Lab, i: int) -> None:
     """Start Patroni of node i; does not wait until it answers."""
     layout, name = lab.layout, f"patroni-pg{i}"
     prefix = privileges.by_name(lab.marker.privileges).prefix
-    command = (*prefix, sys.executable, "-m", "patroni", str(layout.pg_yml(i)))
+    python = programs.patroni_python(_path(lab.marker.patroni_dir))
+    command = (*prefix, str(python), "-m", "patroni", str(layout.pg_yml(i)))
     home = layout.pg_home(i)
     start_detached(command, pid_file=layout.pid_file(name), log=layout.log(name), cwd=home, env=_env(home))
 
