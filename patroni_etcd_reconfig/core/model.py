@@ -170,6 +170,7 @@ class PatroniMember:
     lag: int | None = None
     host: str = ""
     api_url: str = ""
+    version: str = ""  # of Patroni; empty = not told
 
 
 @dataclass(frozen=True)

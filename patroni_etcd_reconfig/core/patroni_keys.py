@@ -120,6 +120,7 @@ def _member(name: str, data: Mapping[str, Any], leader: str | None, optime: int)
         lag=None if name == leader else lag,
         host=_host(str(data.get("conn_url", ""))),
         api_url=str(data.get("api_url", "")),
+        version=str(data.get("version", "")),
     )
 
 

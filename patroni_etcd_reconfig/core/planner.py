@@ -163,9 +163,9 @@ def _finish_joining(seen: Observation, change: Change) -> Step | None:
 
 def _join_further(seen: Observation, change: Change, learner: MemberView, seat: Seat) -> Step | None:
     """Go on with a learner that is in the list, by what its node holds."""
-    node, start = seen.nodes.get(seat.name), StartMember(seat, hides(seen.etcd, seat))
+    node, start = seen.nodes.get(seat.name), StartMember(seat, hides(seen, seat))
     if _answers_as_itself(learner) and (learner.id in seen.progress.joined or change.verb == "promote"):
-        early = shows_early(seen.etcd, learner, seat)
+        early = shows_early(seen, learner, seat)
         step = reveal(seen.etcd, learner, seat) if early else PromoteLearner(seat)
         return None if change.as_learners else step
     if node is None or _holds_data_of(node, learner.id) or _answers_as_itself(learner):

@@ -1,4 +1,4 @@
-"""A learner of etcd 3.6 and later stays out of Patroni's sight until it votes."""
+"""A learner that could trap a Patroni stays out of its sight until it votes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from patroni_etcd_reconfig.core.codec import decode_step, encode_step
 from patroni_etcd_reconfig.core.gates import check_step
 from patroni_etcd_reconfig.core.hiding import borrowed_urls, reveals
 from patroni_etcd_reconfig.core.invariants import check_invariants
-from patroni_etcd_reconfig.core.model import EtcdView, Observation
+from patroni_etcd_reconfig.core.model import EtcdView, Observation, PatroniMember
 from patroni_etcd_reconfig.core.planner import make_plan, unfinished_nodes
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.remains import in_words, what_stays
@@ -37,7 +37,7 @@ from patroni_etcd_reconfig.core.steps import (
     subject,
 )
 
-from .builders import IDS, down, etcd, seen, urls, voter
+from .builders import IDS, down, etcd, patroni, seen, urls, voter
 
 
 def own(name: str) -> tuple[str, ...]:
@@ -67,9 +67,10 @@ def names(steps: tuple[Step, ...]) -> list[str]:
     return [f"{type(step).__name__} {subject(step)}".strip() for step in steps]
 
 
-def starts(cluster: EtcdView, change: Reshape) -> list[bool]:
-    """Return for every start of the plan whether the learner is hidden."""
-    steps = make_plan(seen(cluster), change).steps
+def starts(cluster: EtcdView, change: Reshape, *patronis: str) -> list[bool]:
+    """Return for every start of the plan whether the learner is hidden, with Patronis of these versions."""
+    members = tuple(PatroniMember(f"pg{i}", "replica", "running", version=v) for i, v in enumerate(patronis))
+    steps = make_plan(seen(cluster, patroni(members=members)), change).steps
     return [step.hidden for step in steps if isinstance(step, StartMember)]
 
 
@@ -122,6 +123,23 @@ def test_a_learner_that_is_hidden_advertises_what_the_healthy_voters_do_and_noth
 def test_only_versions_whose_refusal_keeps_patroni_on_the_learner_need_it(version: str, hidden: bool) -> None:
     cluster = voters(3, version)
     assert starts(cluster, addressed(cycle_of(cluster, ("b",)))) == [hidden]
+
+
+@pytest.mark.parametrize(
+    ("patronis", "hidden"),
+    [
+        (("3.0.4", "3.0.4"), True),
+        (("3.3.6",), True),
+        (("3.3.7", "3.3.11"), False),
+        (("4.1.5", "4.0.5"), True),
+        (("4.0.6", "4.1.5"), False),
+        (("4.0.6", "5.0.0rc1"), False),
+        (("", "of our own"), False),
+    ],
+)
+def test_an_old_patroni_stays_on_the_learner_of_any_version(patronis: tuple[str, ...], hidden: bool) -> None:
+    cluster = voters(3, "3.4.23")
+    assert starts(cluster, addressed(cycle_of(cluster, ("b",))), *patronis) == [hidden]
 
 
 def test_one_voter_that_is_newer_than_the_others_is_enough() -> None:

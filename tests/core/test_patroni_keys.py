@@ -44,6 +44,7 @@ def test_a_cluster_is_read_as_patroni_writes_it() -> None:
                 "role": "primary",
                 "xlog_location": 50 * MIB,
                 "timeline": 4,
+                "version": "4.1.5",
             },
         ),
         kv("/service/demo/members/pg2", {"role": "replica", "state": "streaming", "xlog_location": 48 * MIB}),
@@ -54,6 +55,7 @@ def test_a_cluster_is_read_as_patroni_writes_it() -> None:
     assert (cluster.timeline, cluster.status_revision, cluster.lease) == (4, 90, LEASE)
     first, second = cluster.members
     assert (first.role, first.host, first.lag) == ("leader", "10.0.0.1:5432", None)
+    assert (first.version, second.version) == ("4.1.5", "")
     assert (second.role, second.state, second.lag) == ("replica", "streaming", 2 * MIB)
 
 

@@ -1,8 +1,8 @@
 """From a snapshot file to a plan: a new cluster with its data, everybody else fenced. Pure.
 
 Always a new cluster token. With the old one, cluster and member ids would be those of the first bootstrap
-and the raft term would begin anew: Patroni 4.0.6 and later refuses such an etcd for good, and old members
-would take it for their own cluster.
+and the raft term would begin anew: Patroni (3.3.7, 4.0.6 and later) refuses such an etcd for good, and old
+members would take it for their own cluster.
 """
 
 from __future__ import annotations
