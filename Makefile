@@ -3,6 +3,7 @@
 # make drill   lose the majority of etcd in the lab, and bring it back without losing a committed row
 # make test    all tests, on real etcd, Patroni and PostgreSQL
 # make etcd-versions, make test-versions   more etcd versions, and the tests on real etcd with each
+# make patroni-versions, make test-patronis   older Patroni versions, and the recovery, demo and shield with each
 # make bench   this tool, the naive way and the floor, side by side
 
 # What is installed has its bytecode, and so has what is run and measured here: it halves the start of a command.
@@ -17,7 +18,7 @@ NET ?=
 JOBS ?= 3
 PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: setup packages demo drill test etcd-versions test-versions test-kills bench lint type format check clean
+.PHONY: setup packages demo drill test etcd-versions test-versions patroni-versions test-patronis test-kills bench lint type format check clean
 
 setup: packages $(STAMP)
 
@@ -47,6 +48,13 @@ etcd-versions: setup
 
 test-versions: etcd-versions
 	ETCD_DIRS="$$(ls -d $(CURDIR)/.etcd/*/ | tr '\n' ':')" $(PYTEST) -m etcd $(TESTS)
+
+# Older Patroni versions side by side, and the tests that depend on Patroni's version with each (about an hour).
+patroni-versions: setup
+	sh .ci/patroni-versions
+
+test-patronis: patroni-versions
+	PATRONI_DIRS="$$(ls -d $(CURDIR)/.patroni/*/ | tr '\n' ':')" $(PYTEST) -m patroni $(TESTS)
 
 # The tool killed before, within and after every step of every change, on every etcd there is (hours). The second
 # run looks whether the first has killed every kind of step. KILLS='-k "cycle and resume"' runs a part of the first.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tests.integration.etcd_servers import etcd_dirs
+from tests.patronis import patroni_dirs
 
 # A job that a script put in the background has Ctrl-C ignored, and so would every tool that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -18,14 +18,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_report_header() -> list[str]:
     """Print the versions under test, and where each etcd is."""
     etcds = ", ".join(f"{number} ({directory})" for number, directory in etcd_dirs())
-    return [f"under test: etcd {etcds or 'none'}; Patroni {_patroni()}; PostgreSQL {_postgresql()}"]
-
-
-def _patroni() -> str:
-    try:
-        return version("patroni")
-    except PackageNotFoundError:
-        return "none"
+    patronis = ", ".join(
+        f"{number} ({directory})" if directory else number for number, directory in patroni_dirs()
+    )
+    return [f"under test: etcd {etcds or 'none'}; Patroni {patronis}; PostgreSQL {_postgresql()}"]
 
 
 def _postgresql() -> str:

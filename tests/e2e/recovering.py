@@ -19,9 +19,9 @@ from tests.nets import free_net
 
 
 @contextmanager
-def lab_in(root: Path) -> Iterator[Lab]:
+def lab_in(root: Path, patroni_dir: Path | None = None) -> Iterator[Lab]:
     """Give a lab of etcd, Patroni and PostgreSQL."""
-    made = up(root / "lab", free_net(), say=print).lab
+    made = up(root / "lab", free_net(), say=print, patroni_dir=patroni_dir).lab
     try:
         yield made
     finally:

@@ -31,13 +31,14 @@ from tests.integration.etcd_servers import wait_until
 from tests.integration.tool import Outcome, Tool
 from tests.nets import lab_net
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.patroni]
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory, patroni_dir: Path | None) -> Iterator[Lab]:
     with lab_net() as net:
-        arrived = up(tmp_path_factory.mktemp("collect") / "lab", net, say=lambda _: None).lab
+        root = tmp_path_factory.mktemp("collect") / "lab"
+        arrived = up(root, net, say=lambda _: None, patroni_dir=patroni_dir).lab
         yield arrived
         down(arrived, say=lambda _: None)
 

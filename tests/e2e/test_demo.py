@@ -23,9 +23,10 @@ def nothing_runs(root: Path) -> bool:
     return not any(is_taken(one.address, one.port) for one in Layout(root, NET).endpoints())
 
 
-def test_nobody_notices_that_all_etcd_members_are_replaced(tmp_path: Path) -> None:
+@pytest.mark.patroni
+def test_nobody_notices_that_all_etcd_members_are_replaced(tmp_path: Path, patroni_dir: Path | None) -> None:
     root = tmp_path / "demo"
-    result = run_demo(DemoOptions(NET, root), say=print)
+    result = run_demo(DemoOptions(NET, root, patroni_dir=patroni_dir), say=print)
     assert result.disruptions == ()
     assert sorted(result.replaced) == ["n1", "n2", "n3"]
     assert result.seconds < 90

@@ -1,8 +1,9 @@
 """A learner in the member list, and a Patroni whose etcd member dies: the trap, and that ours is none.
 
 Patroni asks every client URL of the member list, learners included. A learner of etcd 3.6 and later refuses
-with FailedPrecondition, upon which Patroni asks the same learner again until it gives up. Which member it
-turns to is random in Patroni; here the dice are loaded (see `DICE`), so that it is the learner if it can be.
+with FailedPrecondition, upon which Patroni asks the same learner again until it gives up. Old versions of it
+do so upon Unavailable, too, with which an older etcd's learner refuses. Which member it turns to is random in
+Patroni; here the dice are loaded (see `DICE`), so that it is the learner if it can be.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from patroni_etcd_reconfig.core.hazards import parse_version
+from patroni_etcd_reconfig.core.hiding import asks_again
 from patroni_etcd_reconfig.lab import configs, drill
 from patroni_etcd_reconfig.lab.down import down
 from patroni_etcd_reconfig.lab.lab import Lab
@@ -23,8 +25,10 @@ from patroni_etcd_reconfig.lab.up import up
 from tests.integration.etcd_servers import etcd_dirs, etcd_version, wait_until
 from tests.integration.tool import Tool
 from tests.nets import free_net
+from tests.patronis import patroni_version
 
-pytestmark = [pytest.mark.e2e, pytest.mark.etcd]  # make test-versions has the etcd that it needs
+# make test-versions has the etcd that it needs
+pytestmark = [pytest.mark.e2e, pytest.mark.etcd, pytest.mark.patroni]
 LEARNER = 4
 ACCEPT = ("--accept", "FAILSAFE_OFF", "--force", "-f", "json")
 
@@ -47,10 +51,11 @@ def _etcd_36() -> Path | None:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Give a lab on etcd 3.6 or later, with failsafe_mode off and the dice loaded."""
-    etcd_dir = _etcd_36()
-    if etcd_dir is None:
+def lab(tmp_path_factory: pytest.TempPathFactory, patroni_dir: Path | None) -> Iterator[Lab]:
+    """Give a lab whose etcd has the trap for its Patroni, with failsafe_mode off and the dice loaded."""
+    by_all = asks_again(patroni_version(patroni_dir))
+    etcd_dir = None if by_all else _etcd_36()
+    if etcd_dir is None and not by_all:
         pytest.skip("no etcd 3.6 or later in ETCD_DIRS or .etcd/: make etcd-versions")
     root = tmp_path_factory.mktemp("trap")
     dice = root / "dice"
@@ -58,7 +63,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     (dice / "sitecustomize.py").write_text(DICE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(dice))
-        made = up(root / "lab", free_net(), etcd_dir, say=print).lab
+        made = up(root / "lab", free_net(), etcd_dir, say=print, patroni_dir=patroni_dir).lab
     try:
         drill.set_config(made, {"failsafe_mode": False})
         yield made

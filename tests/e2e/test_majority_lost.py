@@ -30,11 +30,14 @@ from tests.integration.etcd_servers import wait_until
 from tests.integration.tool import Outcome, Tool
 from tests.nets import free_net
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.patroni]
 
 
-def test_the_naive_way_brings_the_old_leader_back_without_the_committed_rows(tmp_path: Path) -> None:
-    outcome = run_drill(DrillOptions(free_net(), tmp_path / "lab", naive=True), say=print)
+def test_the_naive_way_brings_the_old_leader_back_without_the_committed_rows(
+    tmp_path: Path, patroni_dir: Path | None
+) -> None:
+    options = DrillOptions(free_net(), tmp_path / "lab", naive=True, patroni_dir=patroni_dir)
+    outcome = run_drill(options, say=print)
     assert outcome.lost_rows == ROWS
     assert not outcome.good
     log = "".join(path.read_text() for path in (tmp_path / "lab" / "logs").glob("patroni-*.log"))
@@ -42,9 +45,9 @@ def test_the_naive_way_brings_the_old_leader_back_without_the_committed_rows(tmp
 
 
 def test_no_committed_row_is_lost_although_the_survivor_is_stale_and_the_tool_is_killed_at_every_step(
-    tmp_path: Path,
+    tmp_path: Path, patroni_dir: Path | None
 ) -> None:
-    with lab_in(tmp_path) as lab:
+    with lab_in(tmp_path, patroni_dir) as lab:
         stage, tool = drill.lose_the_majority(lab, failsafe=False, say=print), Tool(lab.layout)
         plan_id = plan(tool)
         written = json.loads(plan_file(tool).read_text())["plan"]
@@ -67,8 +70,10 @@ def _killed(tool: Tool, plan_id: str, failpoint: str) -> Outcome:
     return tool.run(*words, seconds=240, env={"PATRONI_ETCD_RECONFIG_FAILPOINT": failpoint})
 
 
-def test_with_failsafe_mode_no_write_fails_during_the_whole_recovery(tmp_path: Path) -> None:
-    with lab_in(tmp_path) as lab:
+def test_with_failsafe_mode_no_write_fails_during_the_whole_recovery(
+    tmp_path: Path, patroni_dir: Path | None
+) -> None:
+    with lab_in(tmp_path, patroni_dir) as lab:
         tool, leader = Tool(lab.layout), drill.leader_host(lab)
         address, secrets = lab.layout.address(leader), load_secrets(lab.layout)
         survivor = next(i for i in NODES if i != leader)
@@ -89,8 +94,10 @@ def test_with_failsafe_mode_no_write_fails_during_the_whole_recovery(tmp_path: P
         assert_complete(lab, leader)
 
 
-def test_a_stale_sync_key_does_not_promote_a_node_that_misses_acknowledged_commits(tmp_path: Path) -> None:
-    with lab_in(tmp_path) as lab:
+def test_a_stale_sync_key_does_not_promote_a_node_that_misses_acknowledged_commits(
+    tmp_path: Path, patroni_dir: Path | None
+) -> None:
+    with lab_in(tmp_path, patroni_dir) as lab:
         tool, leader = Tool(lab.layout), drill.leader_host(lab)
         drill.set_config(lab, {"synchronous_mode": True, "failsafe_mode": False})
         followers = [i for i in NODES if i != leader]
@@ -117,8 +124,10 @@ def test_a_stale_sync_key_does_not_promote_a_node_that_misses_acknowledged_commi
         assert rows.in_recovery(lab, stale)
 
 
-def test_a_pause_that_the_survivor_never_heard_of_is_put_back(tmp_path: Path) -> None:
-    with lab_in(tmp_path) as lab:
+def test_a_pause_that_the_survivor_never_heard_of_is_put_back(
+    tmp_path: Path, patroni_dir: Path | None
+) -> None:
+    with lab_in(tmp_path, patroni_dir) as lab:
         tool, leader = Tool(lab.layout), drill.leader_host(lab)
         survivor = next(i for i in NODES if i != leader)
         faults.power_off(lab, survivor)

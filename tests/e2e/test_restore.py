@@ -19,12 +19,12 @@ from tests.integration.etcd_servers import wait_until
 from tests.integration.tool import CLI, Outcome, Tool
 from tests.nets import free_net
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.patroni]
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    arrived = up(tmp_path / "lab", free_net(), say=lambda _: None).lab
+def lab(tmp_path: Path, patroni_dir: Path | None) -> Iterator[Lab]:
+    arrived = up(tmp_path / "lab", free_net(), say=lambda _: None, patroni_dir=patroni_dir).lab
     yield arrived
     down(arrived, say=lambda _: None)
 

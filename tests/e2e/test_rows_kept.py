@@ -184,8 +184,11 @@ def _no_snapshot(tool: Tool, survivor: int, _: str) -> None:
     _refused(tool, "SNAPSHOT_UNFIT", "restore", str(wrong), "--node", f"n{survivor}")
 
 
-def test_killed_at_every_step_with_synchronous_mode_every_acknowledged_row_is_there(tmp_path: Path) -> None:
-    with lab_in(tmp_path) as lab:
+@pytest.mark.patroni
+def test_killed_at_every_step_with_synchronous_mode_every_acknowledged_row_is_there(
+    tmp_path: Path, patroni_dir: Path | None
+) -> None:
+    with lab_in(tmp_path, patroni_dir) as lab:
         tool = Tool(lab.layout)
         drill.set_config(lab, {"synchronous_mode": True})
         wait_until(lambda: len(synchronous(lab)) == 1, 30, "a synchronous standby")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,15 +16,16 @@ from tests.integration.etcd_servers import wait_until
 from tests.integration.tool import Outcome, Tool, wait_for_line
 from tests.nets import free_net
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.patroni]
 CONFIG, FAILSAFE = "/service/lab/config", "/service/lab/failsafe"
 KILLED = -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
-def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
+def tool(tmp_path_factory: pytest.TempPathFactory, patroni_dir: Path | None) -> Iterator[Tool]:
     """Give a lab of etcd, Patroni and PostgreSQL, whose failsafe_mode is not set."""
-    made = up(tmp_path_factory.mktemp("shield") / "lab", free_net(), say=print).lab
+    root = tmp_path_factory.mktemp("shield") / "lab"
+    made = up(root, free_net(), say=print, patroni_dir=patroni_dir).lab
     try:
         tool = Tool(made.layout)
         _set(tool, None)
