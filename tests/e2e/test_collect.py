@@ -272,7 +272,7 @@ def test_one_of_three_alive_and_another_that_hangs(lab: Lab, tool: Tool) -> None
     assert (alive.quorate, len(alive.members), bool(alive.keys)) == (False, 3, True)
     assert (found["n1"].live, found["n1"].service_active) == (None, False)
     assert (found["n2"].live, found["n2"].service_active) == (None, True)
-    assert "no answer in time" in found["n2"].problem
+    assert "no answer" in found["n2"].problem  # of the call, or of the whole look, whichever ends first
     assert {one.source for one in collected(done).postgres} == {"sql"}
 
 
