@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from patroni_etcd_reconfig.cli.recover.planfile import read_plan
+from patroni_etcd_reconfig.core.recovery.steps import steps_of
+from patroni_etcd_reconfig.engine.failpoint import VARIABLE
 from patroni_etcd_reconfig.lab import health
 from patroni_etcd_reconfig.lab.down import down
 from patroni_etcd_reconfig.lab.lab import Lab
@@ -51,8 +55,19 @@ def plan_file(tool: Tool) -> Path:
     return tool.layout.root / "plan.json"
 
 
-def apply(tool: Tool, plan_id: str) -> Outcome:
-    return tool.run("recover", "apply", str(plan_file(tool)), "--confirm", plan_id, "-f", "json", seconds=240)
+def apply(tool: Tool, plan_id: str, env: Mapping[str, str] | None = None) -> Outcome:
+    words = ("recover", "apply", str(plan_file(tool)), "--confirm", plan_id, "-f", "json")
+    return tool.run(*words, seconds=240, env=env)
+
+
+def apply_killed_at_every_step(tool: Tool, plan_id: str) -> None:
+    """Apply again and again, killed each time after a step acted and before that was noted.
+
+    So it looks at that step again in the next run, and is killed after the one that follows.
+    """
+    for kind in (type(step).__name__ for step in steps_of(read_plan(plan_file(tool)))):
+        killed = apply(tool, plan_id, env={VARIABLE: f"acted:{kind}"})
+        assert killed.code == -signal.SIGKILL, f"{kind}: {killed.out}{killed.err}"
 
 
 def assert_complete(lab: Lab, leader: int, voters: Sequence[int] = NODES) -> None:

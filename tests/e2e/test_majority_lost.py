@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
 
-from patroni_etcd_reconfig.cli.recover.planfile import read_plan
-from patroni_etcd_reconfig.core.recovery.steps import steps_of
 from patroni_etcd_reconfig.lab import drill, faults, rows
 from patroni_etcd_reconfig.lab.drill import DrillOptions, run_drill
 from patroni_etcd_reconfig.lab.layout import NODES
@@ -18,6 +15,7 @@ from patroni_etcd_reconfig.lab.rows import ROWS
 from patroni_etcd_reconfig.lab.writer import Writer, stored_ids
 from tests.e2e.recovering import (
     apply,
+    apply_killed_at_every_step,
     assert_complete,
     assert_rows,
     lab_in,
@@ -27,7 +25,7 @@ from tests.e2e.recovering import (
     sync_standby_is,
 )
 from tests.integration.etcd_servers import wait_until
-from tests.integration.tool import Outcome, Tool
+from tests.integration.tool import Tool
 from tests.nets import free_net
 
 pytestmark = [pytest.mark.e2e, pytest.mark.patroni]
@@ -54,20 +52,13 @@ def test_no_committed_row_is_lost_although_the_survivor_is_stale_and_the_tool_is
         assert written["survivor"]["node"] == f"n{stage.first}"
         lead = written["scopes"][0]["should_lead"]
         assert lead in (f"pg{stage.last}", f"pg{stage.other}")
-        for kind in (type(step).__name__ for step in steps_of(read_plan(plan_file(tool)))):
-            # It acted and could not note so: it looks at that step again, and is killed after the next one.
-            assert _killed(tool, plan_id, f"acted:{kind}").code == -signal.SIGKILL, kind
+        apply_killed_at_every_step(tool, plan_id)
         done = apply(tool, plan_id)
         assert done.code == 0, done.out + done.err
         assert_complete(lab, int(lead.removeprefix("pg")))
         assert_rows(lab)
         verified = tool.run("recover", "verify", str(plan_file(tool)), "-f", "json")
         assert verified.code == 0, verified.out + verified.err
-
-
-def _killed(tool: Tool, plan_id: str, failpoint: str) -> Outcome:
-    words = ("recover", "apply", str(plan_file(tool)), "--confirm", plan_id, "-f", "json")
-    return tool.run(*words, seconds=240, env={"PATRONI_ETCD_RECONFIG_FAILPOINT": failpoint})
 
 
 def test_with_failsafe_mode_no_write_fails_during_the_whole_recovery(

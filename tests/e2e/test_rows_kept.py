@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,10 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from patroni_etcd_reconfig.cli.recover.planfile import read_plan
 from patroni_etcd_reconfig.core.recovery.model import Way
-from patroni_etcd_reconfig.core.recovery.steps import steps_of
-from patroni_etcd_reconfig.engine.failpoint import VARIABLE
 from patroni_etcd_reconfig.engine.recovery.locks import FileLocks
 from patroni_etcd_reconfig.lab import drill, faults, rows
 from patroni_etcd_reconfig.lab.lab import Lab
@@ -25,6 +21,7 @@ from patroni_etcd_reconfig.lab.processes import running
 from patroni_etcd_reconfig.lab.up import run_service, start_one_patroni
 from tests.e2e.recovering import (
     apply,
+    apply_killed_at_every_step,
     assert_complete,
     assert_rows,
     lab_in,
@@ -195,10 +192,7 @@ def test_killed_at_every_step_with_synchronous_mode_every_acknowledged_row_is_th
         stage = drill.lose_the_majority(lab, failsafe=False, say=print)
         plan_id = plan(tool)
         assert written(tool)["scopes"][0]["synchronous"]
-        words = ("recover", "apply", str(plan_file(tool)), "--confirm", plan_id, "-f", "json")
-        for kind in (type(step).__name__ for step in steps_of(read_plan(plan_file(tool)))):
-            killed = tool.run(*words, seconds=240, env={VARIABLE: f"acted:{kind}"})
-            assert killed.code == -signal.SIGKILL, f"{kind}: {killed.out}{killed.err}"
+        apply_killed_at_every_step(tool, plan_id)
         done = apply(tool, plan_id)
         assert done.code == 0, done.out + done.err
         assert lead(tool) in (stage.last, stage.other)

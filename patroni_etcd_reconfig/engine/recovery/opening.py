@@ -67,7 +67,7 @@ class Opening:
         elsewhere = ", ".join(name for name in self.plan.start if name not in self.nodes)
         start = f"start etcd on {elsewhere}, on its own machine, and " if elsewhere else ""
         wait_until(
-            lambda: any(_serves(client) for client in clients),
+            lambda: any(_serving(client) for client in clients),
             what=f"etcd to have a quorum: {start}look at the etcd logs of {', '.join(self.plan.start)}",
             seconds=max(self.ready, ELSEWHERE if elsewhere else 0.0),
             clock=self.clock,
@@ -99,7 +99,7 @@ class Opening:
         """Return a client of the survivor as its service; of any member that serves after a mere start."""
         names = [self.plan.survivor.node] if self.plan.survivor else list(self.nodes)
         clients = [self.connect(client_url_of(self.nodes[name]), CALL) for name in names]
-        return next((client for client in clients if len(clients) == 1 or _serves(client)), clients[0])
+        return next((client for client in clients if len(clients) == 1 or _serving(client)), clients[0])
 
     def _serve(self, node: NodeControl) -> Facts:
         if not node.look().service_active:
@@ -131,14 +131,6 @@ def _serving(client: EtcdApi) -> MemberStatus | None:
         return client.status()
     except EtcdError:
         return None
-
-
-def _serves(client: EtcdApi) -> bool:
-    try:
-        client.range("/")
-    except EtcdError:
-        return False
-    return True
 
 
 def _must_run(node: NodeControl) -> None:
