@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus, NodeView
-from patroni_etcd_reconfig.core.model import KeyValue as KeyValue
-from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
-from patroni_etcd_reconfig.core.recovery.postgres_facts import ControlFacts, SqlFacts
+from patroni_etcd_reconfig.core.model import Alarm, KeyValue, Member, MemberStatus, NodeView
+
+if TYPE_CHECKING:  # only recovery needs them
+    from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
+    from patroni_etcd_reconfig.core.recovery.postgres_facts import ControlFacts, SqlFacts
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus
+from patroni_etcd_reconfig.core.model import Alarm, KeyValue, Member, MemberStatus
 from patroni_etcd_reconfig.core.quorum import quorum
 from patroni_etcd_reconfig.errors import EtcdError
-from patroni_etcd_reconfig.ports import Clock, HashKv, KeyValue
+from patroni_etcd_reconfig.ports import Clock, HashKv
 from tests.core.builders import CLUSTER, IDS
 from tests.engine.fakes import FakeClock
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeVar
 
-from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus
+from patroni_etcd_reconfig.core.model import Alarm, KeyValue, Member, MemberStatus
 from patroni_etcd_reconfig.core.quorum import quorum
 from patroni_etcd_reconfig.errors import (
     EtcdError,
@@ -30,7 +30,6 @@ from patroni_etcd_reconfig.errors import (
 from patroni_etcd_reconfig.ports import (
     EtcdConnector,
     HashKv,
-    KeyValue,
     LeaseLeft,
     MemberList,
     Metrics,

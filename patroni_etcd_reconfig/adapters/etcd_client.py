@@ -26,7 +26,7 @@ from patroni_etcd_reconfig.adapters.etcd_errors import (
 from patroni_etcd_reconfig.adapters.etcd_http import deadline_pool, stream_pool, tls_context
 from patroni_etcd_reconfig.adapters.etcd_json import Json
 from patroni_etcd_reconfig.adapters.etcd_snapshot import copy_snapshot
-from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus
+from patroni_etcd_reconfig.core.model import Alarm, KeyValue, Member, MemberStatus
 from patroni_etcd_reconfig.errors import (
     AuthFailedError,
     EtcdError,
@@ -35,7 +35,6 @@ from patroni_etcd_reconfig.errors import (
 )
 from patroni_etcd_reconfig.ports import (
     HashKv,
-    KeyValue,
     LeaseLeft,
     MemberList,
     Metrics,

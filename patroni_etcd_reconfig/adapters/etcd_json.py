@@ -11,8 +11,8 @@ import re
 from base64 import b64decode, b64encode
 from typing import Any
 
-from patroni_etcd_reconfig.core.model import Alarm, Member, MemberStatus
-from patroni_etcd_reconfig.ports import HashKv, KeyValue, LeaseLeft, MemberList, Metrics, RangeResult
+from patroni_etcd_reconfig.core.model import Alarm, KeyValue, Member, MemberStatus
+from patroni_etcd_reconfig.ports import HashKv, LeaseLeft, MemberList, Metrics, RangeResult
 
 Json = dict[str, Any]
 

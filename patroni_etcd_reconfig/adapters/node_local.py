@@ -8,23 +8,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from patroni_etcd_reconfig.adapters.commands import Outcome, run, split_command
-from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
 from patroni_etcd_reconfig.adapters.data_tree import LocalTree
 from patroni_etcd_reconfig.adapters.disk import database_bytes, free_bytes, is_mount, size_of
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings, set_settings
 from patroni_etcd_reconfig.adapters.fence import is_begun, is_free, lift_fence
-from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
+from patroni_etcd_reconfig.adapters.inventory import NodeConfig
 from patroni_etcd_reconfig.adapters.inventory_checks import PLACEHOLDERS
 from patroni_etcd_reconfig.adapters.process import kill_holder
 from patroni_etcd_reconfig.adapters.set_aside import holds, rename_aside, set_aside_beside
 from patroni_etcd_reconfig.core.model import DataDir, NodeView
-from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
 from patroni_etcd_reconfig.core.wal import read_identity
 from patroni_etcd_reconfig.errors import ConfigError, NodeControlError
 from patroni_etcd_reconfig.files import write_atomically
-from patroni_etcd_reconfig.ports import NodeControl
+
+if TYPE_CHECKING:
+    from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
 
 COMMAND_TIMEOUT = 90.0  # s; etcd's own unit allows as much for a start (systemd's DefaultTimeoutStartSec)
 LOOK_TIMEOUT = 10.0  # s; is_active only asks
@@ -32,29 +33,6 @@ POLL = 0.05  # s
 WAL_HEAD = 64 * 1024  # bytes; the metadata is the second record of a segment
 VERSION = re.compile(r"^etcd Version: (\S+)$", re.MULTILINE)
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def make_nodes(inventory: Inventory) -> Mapping[str, NodeControl]:
-    """Return control of all nodes; ConfigError for those that this version can't control."""
-    refused = [
-        f"{inventory.path}: etcd.members.{node.name}: via: {node.via} with manager: {node.manager} "
-        "is not in this version yet"
-        for node in inventory.nodes.values()
-        if not _can_control(node)
-    ]
-    if refused:
-        raise ConfigError("\n".join(refused), hint="use via: local with manager: command")
-    return {node.name: LocalNode(node) for node in inventory.nodes.values()}
-
-
-def controllable(inventory: Inventory) -> Mapping[str, NodeControl]:
-    """Return control of those nodes that this version can control: enough where one only looks."""
-    able = {node.name: node for node in inventory.nodes.values() if _can_control(node)}
-    return make_nodes(replace(inventory, nodes=able))
-
-
-def _can_control(node: NodeConfig) -> bool:
-    return (node.via, node.manager) == ("local", "command")
 
 
 @dataclass(frozen=True)
@@ -123,6 +101,10 @@ class LocalNode:
 
     def read_data(self, namespace: str) -> DataDirFacts | None:
         """Read the data dir without changing anything."""
+        from patroni_etcd_reconfig.adapters.data_dir import (
+            read_data_dir,  # recovery's: not loaded for changes
+        )
+
         wal_dir = Path(self.config.wal_dir) if self.config.wal_dir else None
         try:
             return read_data_dir(Path(self.config.data_dir), wal_dir, namespace)

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from patroni_etcd_reconfig.adapters.node_local import controllable
+from patroni_etcd_reconfig.adapters.nodes import controllable
 from patroni_etcd_reconfig.cli.app import LOOK_DEADLINE, App
 from patroni_etcd_reconfig.cli.output import as_text, finding_lines, format_option, table, tsv
 from patroni_etcd_reconfig.core.findings import Finding

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from patroni_etcd_reconfig.adapters.node_local import make_nodes
+from patroni_etcd_reconfig.adapters.nodes import make_nodes
 from patroni_etcd_reconfig.cli.app import LOOK_DEADLINE, App
 from patroni_etcd_reconfig.clock import SystemClock
 from patroni_etcd_reconfig.core.changes import Change

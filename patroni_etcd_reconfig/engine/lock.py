@@ -16,8 +16,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
+from patroni_etcd_reconfig.core.model import KeyValue
 from patroni_etcd_reconfig.errors import EtcdError, ExitCode, LockedError
-from patroni_etcd_reconfig.ports import Clock, EtcdApi, KeyValue
+from patroni_etcd_reconfig.ports import Clock, EtcdApi
 
 LOCK_KEY = "/patroni-etcd-reconfig/lock"
 AGAIN = "see with patronictl-etcd status, then give the same command again"

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from patroni_etcd_reconfig.clock import wait_until
-from patroni_etcd_reconfig.core.model import PatroniCluster
+from patroni_etcd_reconfig.core.model import KeyValue, PatroniCluster
 from patroni_etcd_reconfig.core.patroni_keys import failsafe_setting, with_failsafe
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.steps import LowerShield, RaiseShield, Shield
 from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.engine.world import Facts
 from patroni_etcd_reconfig.errors import EtcdError, StepFailedError
-from patroni_etcd_reconfig.ports import Clock, KeyValue
+from patroni_etcd_reconfig.ports import Clock
 
 T = TypeVar("T")
 ON = "true"

@@ -19,7 +19,8 @@ import pytest
 from patroni_etcd_reconfig.adapters import disk, set_aside
 from patroni_etcd_reconfig.adapters.commands import run, split_command
 from patroni_etcd_reconfig.adapters.inventory import Inventory, NodeConfig
-from patroni_etcd_reconfig.adapters.node_local import LocalNode, make_nodes
+from patroni_etcd_reconfig.adapters.node_local import LocalNode
+from patroni_etcd_reconfig.adapters.nodes import make_nodes
 from patroni_etcd_reconfig.core.model import DataDir
 from patroni_etcd_reconfig.errors import ConfigError, NodeControlError
 from patroni_etcd_reconfig.ports import NodeControl

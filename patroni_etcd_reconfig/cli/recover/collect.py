@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from patroni_etcd_reconfig.adapters.node_local import controllable
+from patroni_etcd_reconfig.adapters.nodes import controllable
 from patroni_etcd_reconfig.adapters.patroni_local import (
     configs_on_this_machine,
     control_data,

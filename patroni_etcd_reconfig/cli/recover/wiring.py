@@ -14,7 +14,7 @@ from pathlib import Path
 from patroni_etcd_reconfig.adapters.commands import run
 from patroni_etcd_reconfig.adapters.data_copy import back_up
 from patroni_etcd_reconfig.adapters.inventory import NodeConfig
-from patroni_etcd_reconfig.adapters.node_local import controllable, make_nodes
+from patroni_etcd_reconfig.adapters.nodes import controllable, make_nodes
 from patroni_etcd_reconfig.adapters.process import accepts
 from patroni_etcd_reconfig.adapters.quarantine import LocalQuarantine
 from patroni_etcd_reconfig.adapters.restore_tool import RestoreTool, find_tool
