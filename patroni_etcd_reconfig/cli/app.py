@@ -24,6 +24,9 @@ from patroni_etcd_reconfig.ports import NodeControl
 
 # One look may take this long, whatever dead members do: `status` answers in about a second.
 LOOK_DEADLINE = 0.9
+# What a member has for its first word, where others have quorum: a connection with TLS and an answer are four
+# round trips, each below etcd's default heartbeat interval (100 ms: https://etcd.io/docs/v3.5/tuning/).
+FIRST_WORD = 0.5
 
 
 @dataclass
@@ -100,6 +103,7 @@ class App:
                 (*self.endpoints, *self.seeds),
                 LOOK_DEADLINE,
                 {name: node.client_urls for name, node in (nodes or {}).items()},
+                FIRST_WORD,
             ),
             self.patroni.namespace,
             nodes or {},

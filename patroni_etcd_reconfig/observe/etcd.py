@@ -29,9 +29,10 @@ PROBE_READ = "/patroni-etcd-reconfig/lock"
 class EtcdObserver:
     """Looks at a cluster through its seeds and through every member it learns of.
 
-    `deadline` is the time in seconds that one look may take, whatever the endpoints do. An endpoint that
-    was silent in the last look, such as a machine that is gone, is not waited for once a member with quorum
-    has answered; as soon as it says anything, late as it may be, the next look waits for it again.
+    `deadline` is the time in seconds that one look may take, whatever the endpoints do. Once a member with
+    quorum has answered, an endpoint that has said nothing at all for `patience` seconds is not waited for,
+    nor is one that was silent in the last look, such as a machine that is gone; as soon as it says anything,
+    late as it may be, the next look waits for it again.
     `addresses` are client URLs by name, for members that hide behind the URLs of others (core/hiding.py).
     """
 
@@ -39,6 +40,7 @@ class EtcdObserver:
     seeds: tuple[str, ...]
     deadline: float = 1.0
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    patience: float = float("inf")
     _known: frozenset[str] = field(default=frozenset(), init=False)
     _silent: dict[str, float] = field(default_factory=dict, init=False)  # endpoint -> when it was asked
 
@@ -75,24 +77,33 @@ class _Round:
         self._answers: dict[str, Answer] = {}
         self._began = time.monotonic()
         self._silent = dict(observer._silent)
+        self._patient = True
 
     def run(self) -> list[Answer]:
         self._ask((*self._observer.seeds, *sorted(self._observer._known)))
-        self._crowd.wait(self._observer.deadline, self._enough)
+        self._crowd.wait(min(self._observer.patience, self._left()), self._enough)
+        self._patient = False
+        self._crowd.wait(self._left(), self._enough)
         if not self._enough():
             self._wake()
-            self._crowd.wait(self._began + self._observer.deadline - time.monotonic())
+            self._crowd.wait(self._left())
         with self._lock:
             self._remember_silent()
             return [replace(answer) for answer in self._answers.values()]
 
+    def _left(self) -> float:
+        return self._began + self._observer.deadline - time.monotonic()
+
     def _enough(self) -> bool:
-        """A member with quorum has answered, and only those that were silent before have not."""
+        """A member with quorum has answered, and only those that nobody waits for have not."""
         with self._lock:
             answers = tuple(self._answers.values())
         return any(a.revision is not None for a in answers) and all(
-            a.ended or a.url in self._silent for a in answers
+            a.ended or self._is_given_up(a) for a in answers
         )
+
+    def _is_given_up(self, answer: Answer) -> bool:
+        return answer.url in self._silent or (answer.status is None and not self._patient)
 
     def _wake(self) -> None:
         """Ask those, too, that were left alone: nobody else knows enough."""

@@ -192,6 +192,39 @@ def test_a_member_that_hangs_is_waited_for_once_and_not_in_every_look(etcd: Fake
     assert etcd.called("status") - before == 6  # it was asked a moment ago, and is not asked again so soon
 
 
+def test_a_member_that_says_nothing_is_given_up_once_the_others_have_answered(etcd: FakeEtcd) -> None:
+    watch = observer(etcd)
+    watch.deadline, watch.patience = 60.0, 0.1  # waiting for the deadline would show
+    etcd.process("b").hung, etcd.real_hang = True, 5.0
+    began = time.monotonic()
+    view = watch.look()
+    assert watch.patience <= time.monotonic() - began < watch.deadline / 2
+    assert health(view) == {"a": Health.HEALTHY, "b": Health.UNREACHABLE, "c": Health.HEALTHY}
+
+
+def test_a_member_that_has_said_something_gets_the_whole_time(etcd: FakeEtcd) -> None:
+    watch = observer(etcd)
+    watch.deadline, watch.patience = 10.0, 2 * DEADLINE
+    slow = iter((True,))
+
+    def before(call: str) -> None:
+        if call == "range" and next(slow, False):  # one of the three: it has said its status by then
+            time.sleep(2 * watch.patience)
+
+    etcd.before = before
+    assert set(health(watch.look()).values()) == {Health.HEALTHY}
+
+
+def test_nobody_is_given_up_while_nobody_has_quorum(etcd: FakeEtcd) -> None:
+    watch = observer(etcd)
+    watch.patience = 0.0
+    etcd.process("b").up = etcd.process("c").up = False
+    etcd.real_hang = 5.0
+    began = time.monotonic()
+    watch.look()
+    assert time.monotonic() - began >= watch.deadline
+
+
 def test_a_member_that_hung_is_seen_again_soon_after_it_goes_on(etcd: FakeEtcd) -> None:
     watch = _hanging(etcd, "b")
     etcd.process("b").hung = False
