@@ -27,6 +27,9 @@ LOOK_DEADLINE = 0.9
 # What a member has for its first word, where others have quorum: a connection with TLS and an answer are four
 # round trips, each below etcd's default heartbeat interval (100 ms: https://etcd.io/docs/v3.5/tuning/).
 FIRST_WORD = 0.5
+# What a login may add: etcd hashes the password with bcrypt, at its default cost for 0.05 to 0.2 s of a core,
+# on every member, and once more on one that has been restarted.
+LOGIN = 2.0
 
 
 @dataclass
@@ -93,6 +96,11 @@ class App:
         base = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
         return Path(base) / "patroni-etcd-reconfig"
 
+    @cached_property
+    def look_deadline(self) -> float:
+        """Return what one look, or one call to etcd, may take in seconds, a login included."""
+        return LOOK_DEADLINE + (LOGIN if self.patroni.username else 0.0)
+
     def observer(
         self, nodes: Mapping[str, NodeControl] | None = None, node_deadline: float = NODE_DEADLINE
     ) -> Observer:
@@ -101,7 +109,7 @@ class App:
             EtcdObserver(
                 self.connector,
                 (*self.endpoints, *self.seeds),
-                LOOK_DEADLINE,
+                self.look_deadline,
                 {name: node.client_urls for name, node in (nodes or {}).items()},
                 FIRST_WORD,
             ),

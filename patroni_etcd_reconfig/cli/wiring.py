@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from patroni_etcd_reconfig.adapters.nodes import make_nodes
-from patroni_etcd_reconfig.cli.app import LOOK_DEADLINE, App
+from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.clock import SystemClock
 from patroni_etcd_reconfig.core.changes import Change
 from patroni_etcd_reconfig.core.findings import Finding
@@ -47,7 +47,7 @@ class Wiring:
         self._lock: Lock | None = None
         self._tell: Callable[[str], None] = lambda _: None
         self._say: Callable[[str], None] = lambda _: None
-        self.roster = Roster(app.connector, LOOK_DEADLINE)
+        self.roster = Roster(app.connector, app.look_deadline)
         self.mirror = Mirror(self.roster)
 
     def observe(self, *, connections: bool = True) -> Observation:
