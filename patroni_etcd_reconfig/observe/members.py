@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -45,22 +46,28 @@ class _Asked:
 class MembersLook:
     """One look through the seeds and every member that somebody names.
 
-    It ends within `deadline` seconds, whatever the endpoints do. A member list and the keys are read from the
-    member's own store, so that they come without quorum too; only the probe read tells that there is one.
+    It ends within `deadline` seconds, whatever the endpoints do: a machine that says nothing gets all of it,
+    as one that is alive must not pass for a lost one. A member list and the keys are read from the member's
+    own store, so that they come without quorum too; only the probe read tells that there is one. Where there
+    is none it hangs: it gets `patience` seconds, or until everything else is answered or refused.
     """
 
     connect: EtcdConnector
     seeds: tuple[str, ...]
     namespace: str
     deadline: float
+    patience: float
     _crowd: Crowd = field(default_factory=Crowd, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _asked: dict[str, _Asked] = field(default_factory=dict, init=False)
+    _awaited: int = field(default=0, init=False)  # questions that an answer is waited for: all but the probes
 
     def look(self) -> tuple[Heard, ...]:
         """Return what every URL answered; never raises for what one of them does."""
+        began = time.monotonic()
         self.ask(self.seeds)
-        self._crowd.wait(self.deadline)
+        self._crowd.wait(self.patience)
+        self._crowd.wait(began + self.deadline - time.monotonic(), lambda: not self._awaited)
         with self._lock:
             return tuple(asked.heard() for asked in self._asked.values())
 
@@ -74,7 +81,7 @@ class MembersLook:
             self._start(asked, self._status)
             self._start(asked, self._metrics)
 
-    def _start(self, asked: _Asked, question: Callable[[_Asked, EtcdApi], None]) -> None:
+    def _start(self, asked: _Asked, question: Callable[[_Asked, EtcdApi], None], awaited: int = 1) -> None:
         def task() -> None:
             try:
                 question(asked, self.connect(asked.url, self.deadline))
@@ -82,13 +89,21 @@ class MembersLook:
                 return
             except EtcdError as error:
                 asked.error = asked.error or error.message
+            finally:
+                self._count(-awaited)
 
+        self._count(awaited)
         self._crowd.start(task)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._awaited += change
 
     def _status(self, asked: _Asked, client: EtcdApi) -> None:
         asked.status = client.status()
-        for question in (self._members, self._keys, self._probe):
+        for question in (self._members, self._keys):
             self._start(asked, question)
+        self._start(asked, self._probe, awaited=0)
 
     def _metrics(self, asked: _Asked, client: EtcdApi) -> None:
         """Newer versions want a login even for the status, and a login wants quorum; metrics want none."""

@@ -16,8 +16,11 @@ from patroni_etcd_reconfig.observe.postgres import PostgresCollector
 from patroni_etcd_reconfig.parallel import Answers, Crowd, gather
 from patroni_etcd_reconfig.ports import Clock, EtcdConnector, NodeControl
 
-# One look at etcd, in seconds: an election under way must not pass for a lost quorum.
-ETCD_DEADLINE = 1.5
+# What a machine that says nothing gets in one look at etcd, in seconds: a connection's first packet, if lost,
+# is sent again after 1 s, and once more after 3 (RFC 6298).
+ETCD_DEADLINE = 3.5
+# What a read through quorum gets, in seconds: an election under way must not pass for a lost quorum.
+ETCD_PATIENCE = 1.5
 # Reading a log of several hundred MB from a slow disk must be possible; a dead NFS server must not hang us.
 DATA_DEADLINE = 120.0
 
@@ -26,7 +29,7 @@ DATA_DEADLINE = 120.0
 class Collector:
     """Collects evidence from one machine. `addresses` are Patronis known from elsewhere than the DCS.
 
-    `patience` is what etcd members get to answer, in seconds.
+    `patience` is what a read through quorum gets, in seconds, from members that answer everything else.
     """
 
     connect: EtcdConnector
@@ -38,7 +41,7 @@ class Collector:
     nodes: Mapping[str, NodeControl] = field(default_factory=dict)
     places: Sequence[Place] = ()
     addresses: Sequence[Address] = ()
-    patience: float = ETCD_DEADLINE
+    patience: float = ETCD_PATIENCE
 
     def collect(self) -> Evidence:
         """Return the evidence; what could not be read is in it as a problem."""
@@ -57,7 +60,8 @@ class Collector:
     def _look(self) -> tuple[NodeEvidence, ...]:
         at = self.clock.wall()
         known = tuple(url for place in self.places for url in place.client_urls)
-        etcd = MembersLook(self.connect, (*self.seeds, *known), self.namespace, self.patience)
+        seeds = (*self.seeds, *known)
+        etcd = MembersLook(self.connect, seeds, self.namespace, ETCD_DEADLINE, self.patience)
         looked: Answers[Looked] = Answers()
         crowd = Crowd()
         crowd.start(lambda: looked.results.update(self._look_at_nodes()))

@@ -29,7 +29,7 @@ def etcd(tmp_path: Path, etcd_dir: Path) -> Iterator[EtcdCluster]:
 
 
 def look(*urls: str, username: str = "", password: str = "") -> tuple[Heard, ...]:
-    return MembersLook(Connector(username, password), urls, "/service", DEADLINE).look()
+    return MembersLook(Connector(username, password), urls, "/service", DEADLINE, DEADLINE).look()
 
 
 def nodes(*heard: Heard) -> dict[str, NodeEvidence]:

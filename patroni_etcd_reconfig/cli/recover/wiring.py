@@ -48,8 +48,8 @@ from patroni_etcd_reconfig.errors import ConfigError
 from patroni_etcd_reconfig.observe.patroni import look_at_patroni
 from patroni_etcd_reconfig.ports import EtcdApi
 
-# What members get to answer before the first step, in seconds. One that serves does so within a tenth of
-# it; a majority that is between two leaders shows by how many answer.
+# What a read through quorum gets before the first step, in seconds, from members that answer all else. Who
+# serves does so within a tenth of it; a majority that is between two leaders shows by how many answer.
 PATIENCE = 0.4
 LOOK = 1.0  # seconds for one look at the leases of all Patroni clusters
 
