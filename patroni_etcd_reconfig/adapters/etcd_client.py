@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -25,10 +25,10 @@ from patroni_etcd_reconfig.adapters.etcd_errors import (
 )
 from patroni_etcd_reconfig.adapters.etcd_http import deadline_pool, stream_pool, tls_context
 from patroni_etcd_reconfig.adapters.etcd_json import Json
+from patroni_etcd_reconfig.adapters.etcd_login import Logins
 from patroni_etcd_reconfig.adapters.etcd_snapshot import copy_snapshot
 from patroni_etcd_reconfig.core.model import Alarm, KeyValue, Member, MemberStatus
 from patroni_etcd_reconfig.errors import (
-    AuthFailedError,
     EtcdError,
     GatewayOffError,
     NotSupportedError,
@@ -50,7 +50,6 @@ MakePool = Callable[[SSLContext | None], PoolManager]
 
 _CHUNK_SIZE = 256 * 1024
 _ERROR_SIZE = 64 * 1024  # enough of a body for any error message
-_STALE_TOKEN = ("invalid auth token", "revision of auth store is old", "user name is empty")
 
 
 @dataclass
@@ -66,7 +65,7 @@ class Connector:
     cert: str = ""
     key: str = field(default="", repr=False)
     insecure: bool = False
-    tokens: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    logins: Logins = field(default_factory=Logins, init=False, repr=False, compare=False)
     _pools: dict[object, PoolManager] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -222,31 +221,18 @@ class EtcdClient:
             raise not_etcd(f"not an answer of etcd's {path}: {str(answer)[:80]}", self.endpoint) from exc
 
     def _authorized(self, send: Callable[[dict[str, str]], T], deadline: float) -> T:
-        """Send with the token that is known; log in when the server asks for it, and send once more.
+        log_in = partial(self._log_in, deadline) if self.connector.username else None
+        return self.connector.logins.send(self.endpoint, send, log_in)
 
-        etcd checks the token before it proposes or applies anything, so a request that was refused
-        for it was certainly not executed: this one re-send can't repeat a change. Logging in needs
-        quorum, hence not before a server asks: status and snapshot must work when quorum is lost.
-        """
-        token = self.connector.tokens.get(self.endpoint, "")
-        try:
-            return send(_authorization(token))
-        except AuthFailedError as exc:
-            stale = not token or any(words in exc.message for words in _STALE_TOKEN)
-            if not (self.connector.username and stale):
-                raise
-        return send(_authorization(self._log_in(deadline)))
-
-    def _log_in(self, deadline: float) -> str:
+    def _log_in(self, deadline: float, endpoint: str) -> str:
         login = {"name": self.connector.username, "password": self.connector.password}
         try:
-            token = str(self._answer("auth/authenticate", login, {}, deadline).get("token", ""))
+            answer = replace(self, endpoint=endpoint)._answer("auth/authenticate", login, {}, deadline)
         except EtcdError as exc:
             if AUTH_DISABLED not in exc.message:
                 raise
-            token = ""
-        self.connector.tokens[self.endpoint] = token
-        return token
+            return ""
+        return str(answer.get("token", ""))
 
     def _answer(self, path: str, request: Json, headers: dict[str, str], deadline: float) -> Json:
         status, body = self._exchange("POST", f"/v3/{path}", request, headers, deadline)
@@ -289,10 +275,6 @@ class EtcdClient:
             raise from_failure(exc, self.endpoint, self.timeout) from exc
         finally:
             answer.close()
-
-
-def _authorization(token: str) -> dict[str, str]:
-    return {"Authorization": token} if token else {}  # etcd takes the bare token, not "Bearer"
 
 
 def _nothing(_: Json) -> None:

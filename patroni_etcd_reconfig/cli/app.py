@@ -96,10 +96,14 @@ class App:
         base = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
         return Path(base) / "patroni-etcd-reconfig"
 
-    @cached_property
+    @property
     def look_deadline(self) -> float:
         """Return what one look, or one call to etcd, may take in seconds, a login included."""
-        return LOOK_DEADLINE + (LOGIN if self.patroni.username else 0.0)
+        return LOOK_DEADLINE + self._login
+
+    @property
+    def _login(self) -> float:
+        return LOGIN if self.patroni.username else 0.0
 
     def observer(
         self, nodes: Mapping[str, NodeControl] | None = None, node_deadline: float = NODE_DEADLINE
@@ -111,7 +115,7 @@ class App:
                 (*self.endpoints, *self.seeds),
                 self.look_deadline,
                 {name: node.client_urls for name, node in (nodes or {}).items()},
-                FIRST_WORD,
+                FIRST_WORD + self._login,  # newer versions want it even for the status
             ),
             self.patroni.namespace,
             nodes or {},

@@ -412,19 +412,19 @@ def test_a_user_without_the_root_role_may_not_change_members(guarded: EtcdCluste
 def test_a_restarted_member_is_logged_in_to_again_without_ado(guarded: EtcdCluster) -> None:
     root = login(guarded, "s3cret")
     root.put("/x", "1")
-    token = root.connector.tokens[root.endpoint]
+    token = root.connector.logins.tokens[root.endpoint]
     guarded.stop(1)
     guarded.start(1)
     guarded.wait_ready()
     assert root.put("/x", "2") > 0
-    assert root.connector.tokens[root.endpoint] != token
+    assert root.connector.logins.tokens[root.endpoint] != token
 
 
 def test_a_login_is_carried_on_without_when_auth_was_switched_off(guarded: EtcdCluster) -> None:
     root = login(guarded, "s3cret")
     root._call("auth/disable", {}, lambda _: None)
     assert login(guarded, "s3cret").put("/x", "y") > 0
-    root.connector.tokens.clear()
+    root.connector.logins.tokens.clear()
     assert root.put("/x", "y") > 0
 
 
