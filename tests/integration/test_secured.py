@@ -96,13 +96,15 @@ def done(tool: Tool, *words: str) -> Outcome:
 
 @pytest.fixture(autouse=True)
 def _sound(tool: Tool) -> Iterator[None]:
-    """End with three healthy voters that want a login, the key kept, and the lock free."""
+    """End with three healthy voters, the key kept, the lock free, and no file of ours with the password."""
     yield
-    members = tool.members()
-    assert {(name, row["state"]) for name, row in members.items()} == {(f"n{i}", "healthy") for i in NODES}
+    sound = {(f"n{i}", "healthy") for i in NODES}
+    wait_until(lambda: {(n, row["state"]) for n, row in tool.members().items()} == sound, 15, "all members")
     client = root(tool, 3)
     assert [key.value for key in client.range("/kept").kvs] == ["value"]
     assert not client.range("/patroni-etcd-reconfig/lock").kvs
+    kept = [path for path in tool.layout.state_dir.rglob("*") if path.is_file() and path.suffix != ".db"]
+    assert not [path for path in kept if PASSWORD in path.read_text(errors="replace")]
 
 
 def test_all_members_are_cycled(tool: Tool) -> None:
@@ -167,9 +169,3 @@ def test_without_the_login_or_with_a_wrong_one_nothing_is_begun(tool: Tool) -> N
             assert refused.json["error"]["hint"]
     finally:
         tool.layout.patroni_file.write_text(good)
-
-
-def test_no_file_of_ours_holds_the_password(tool: Tool) -> None:
-    kept = [path for path in tool.layout.state_dir.rglob("*") if path.is_file() and path.suffix != ".db"]
-    assert kept
-    assert not [path for path in kept if PASSWORD in path.read_text(errors="replace")]
