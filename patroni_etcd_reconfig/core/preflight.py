@@ -14,7 +14,7 @@ from patroni_etcd_reconfig.core.gates import (
 )
 from patroni_etcd_reconfig.core.hazards import check_hazards
 from patroni_etcd_reconfig.core.host_checks import check_hosts, check_hosts_after
-from patroni_etcd_reconfig.core.model import EtcdView, Health, Observation, format_id
+from patroni_etcd_reconfig.core.model import EtcdView, Health, MemberView, Observation, format_id
 from patroni_etcd_reconfig.core.move_checks import check_moves, problem_of
 from patroni_etcd_reconfig.core.node_checks import (
     check_departing,
@@ -159,9 +159,16 @@ def _check_members(
             yield blocker(
                 "MEMBER_UNHEALTHY",
                 name,
-                f"voter is {view.health.value}{last_words}",
+                f"voter is {view.health.value}{last_words or _serves_no_read(view)}",
                 f"bring it back{other}",
+                transient=bool(_serves_no_read(view)),
             )
+
+
+def _serves_no_read(view: MemberView) -> str:
+    """Say what a member lacks that is alive: an election, a slow disk or a busy machine passes."""
+    alarmed = view.alarms or (view.status and view.status.errors)
+    return ": it has served no read in time" if view.status and not view.serves_reads and not alarmed else ""
 
 
 def _check_connections(etcd: EtcdView) -> Iterator[Finding]:

@@ -57,6 +57,20 @@ def test_a_member_that_is_not_sound_is_a_blocker(view: MemberView, code: str) ->
     assert code in _codes(_with(view))
 
 
+def test_a_member_that_answers_and_serves_no_read_yet_may_be_waited_for() -> None:
+    """As in an election, or on a busy machine; one that does not answer, or has an alarm, is not."""
+    busy = replace(voter("c"), serves_reads=False)
+    ill = replace(busy, alarms=("NOSPACE",))
+    found = [
+        finding
+        for view in (busy, down("c"), ill)
+        for finding in examine(_with(view), cycle(voters(3), "a"), Policy())
+        if finding.code == "MEMBER_UNHEALTHY"
+    ]
+    assert [finding.transient for finding in found] == [True, False, False]
+    assert "no read in time" in found[0].detail
+
+
 def test_a_dead_member_does_not_stand_in_the_way_of_its_own_replacement() -> None:
     state = seen(etcd(voter("a"), voter("b"), down("c")), patroni())
     state = replace(state, nodes={**state.nodes, "c": replace(node("c"), service_active=False)})
