@@ -190,7 +190,7 @@ def _log(tool: Tool, i: int) -> str:
 def test_a_joiner_told_of_another_membership_exits(tool: Tool, others: tuple[int, ...], words: str) -> None:
     peers = [f"n{i}={tool.layout.peer_url(i)}" for i in (*others, 4)]
     with _override(tool, 4, "ETCD_INITIAL_CLUSTER", ",".join(peers)):
-        failed = tool.run("add", "n4", "--learner", "--force", "-f", "json")
+        failed = tool.run("add", "n4", "--learner", "--force", "-f", "json", *ACCEPT)
     assert error_of(failed) == (4, "MEMBER_EXITS"), failed.err
     assert "its environment" in failed.json["error"]["hint"]
     assert words in _log(tool, 4)
@@ -199,7 +199,7 @@ def test_a_joiner_told_of_another_membership_exits(tool: Tool, others: tuple[int
 
 def test_a_joiner_that_made_its_own_cluster_is_told_and_resumed(tool: Tool) -> None:
     with _override(tool, 4, "ETCD_INITIAL_CLUSTER_STATE", "new"):
-        failed = tool.run("add", "n4", "--learner", "--force", "-f", "json")
+        failed = tool.run("add", "n4", "--learner", "--force", "-f", "json", *ACCEPT)
     assert error_of(failed) == (4, "OTHER_CLUSTER"), failed.err
     assert "initial-cluster-state=new" in failed.json["error"]["hint"]
     _run(tool, "resume")
@@ -472,7 +472,7 @@ def test_without_the_strict_check_nobody_is_added_beside_a_joiner(
     )
     assert error_of(meddled.run("add", "n4")) == (4, "NOT_ENOUGH_STARTED")
     _run(lax, "abort")  # which does not ask more of a member than before
-    refused = lax.run("add", "n4", "--force", "-f", "json")
+    refused = lax.run("add", "n4", "--force", "-f", "json", *ACCEPT)
     assert error_of(refused) == (3, "PREFLIGHT")
     assert "MEMBER_UNHEALTHY" in [finding["code"] for finding in refused.json["findings"]]
     _run(lax, "remove", f"{_names(lax)[''].id:x}")
@@ -489,7 +489,7 @@ def test_without_the_strict_check_no_removal_takes_the_quorum(
     assert error_of(failed) == (4, "MEMBER_MISMATCH"), failed.err
     refused = lax.run("abort", "--force", "-f", "json")
     assert refused.code == 0, refused.out
-    refused = lax.run(*words, "--accept", "MEMBER_UNHEALTHY", "--force", "-f", "json")
+    refused = lax.run(*words, "--accept", "MEMBER_UNHEALTHY", "--force", "-f", "json", *ACCEPT)
     assert error_of(refused) == (3, "NO_QUORUM_AFTER")
     assert set(_names(lax)) == {"n1", "n2", "n3"}
     start_members(lax.layout)
