@@ -35,6 +35,11 @@ def read_data_dir(data_dir: Path, wal_dir: Path | None, namespace: str) -> DataD
     return _facts(data_dir, log, store, (*unread, *problem), files)
 
 
+def read_wal(wal: Path) -> tuple[LogFacts, tuple[str, ...]]:
+    """Return what the log in a directory tells, and what of it could not be read."""
+    return _read_log(wal, _segments(wal))
+
+
 def _segments(wal: Path) -> list[str]:
     return sorted(path.name for path in wal.iterdir() if path.suffix == ".wal") if wal.is_dir() else []
 

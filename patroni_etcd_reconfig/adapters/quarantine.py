@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from patroni_etcd_reconfig.adapters.commit_mark import raise_commit_mark
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings
 from patroni_etcd_reconfig.adapters.inventory import NodeConfig
 from patroni_etcd_reconfig.adapters.process import end_process, end_with, process_start, read_child
@@ -102,6 +103,14 @@ class LocalQuarantine:
                 self._process.wait()
             self._process = None
         self.end_leftover()
+
+    def raise_commit_mark(self) -> tuple[int, int] | None:
+        """Mark what the database has applied as committed; the index before and after, None if it was."""
+        wal = Path(self.config.wal_dir) if self.config.wal_dir else None
+        try:
+            return raise_commit_mark(Path(self.config.data_dir), wal)
+        except OSError as error:
+            raise self._failed(f"its log could not be read or written: {_words(error)}") from error
 
     def end_leftover(self) -> None:
         """End the etcd that an earlier run left in quarantine, if there is one, and forget it."""

@@ -71,6 +71,14 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class End:
+    """Where a segment ends: the offset in bytes after its last record, and the checksum of that."""
+
+    offset: int
+    crc: int
+
+
+@dataclass(frozen=True)
 class LogFacts:
     """What the whole log tells; `problems` name the file and the place."""
 
@@ -131,6 +139,14 @@ def read_segment(data: memoryview, *, is_last: bool) -> Segment:
     return Segment(
         _state(data, frames), _entry(data, frames), _snapshot(data, frames), torn, damage, removals
     )
+
+
+def end_of(data: memoryview) -> End | None:
+    """Return where the next record of a segment belongs; None where what is there is no whole record."""
+    frames, rest = _frames(data)
+    if rest is not None or not frames or _first_bad(data, frames) is not None:
+        return None
+    return End(frames[-1].after, _crc_of(data, frames[-1]))
 
 
 def _removals(data: memoryview, frames: Sequence[_Frame]) -> Iterator[Removal]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from patroni_etcd_reconfig.adapters.commit_mark import raise_commit_mark
 from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
 from patroni_etcd_reconfig.adapters.etcd_client import Connector, EtcdClient
 from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
+from patroni_etcd_reconfig.core.wal_log import end_of
 from tests.integration.etcd_servers import EtcdCluster, wait_until
 
 pytestmark = pytest.mark.etcd
@@ -193,3 +196,46 @@ def test_who_has_the_role_root_is_known_where_authentication_is_on(etcd_dir: Pat
         _call(cluster, "auth/enable", {})
         cluster.stop(1)
         assert facts(cluster, 1).auth_roots == ("admin", "root")
+
+
+def test_what_was_applied_is_marked_as_committed_and_etcd_goes_on_from_there(
+    etcd_dir: Path, tmp_path: Path
+) -> None:
+    """Killed, a member's log can lag behind its database; the mark is raised as etcd itself writes it."""
+    with EtcdCluster(tmp_path, 3, etcd_dir=etcd_dir, settings={"pre-vote": "true"}) as cluster:
+        cluster.start_all()
+        for number in range(40):
+            client(cluster, 1).put(f"/other/{number}", "x")
+        time.sleep(0.3)  # the database is written every 0.1 s
+        for i in (1, 2, 3):
+            cluster.kill(i)
+        lagging = 0
+        for i in (1, 2, 3):
+            before = facts(cluster, i)
+            assert before.consistent_index is not None
+            raised = raise_commit_mark(cluster.data_dir(i), None)
+            behind = before.commit < before.consistent_index
+            lagging += behind
+            assert raised == ((before.commit, before.consistent_index) if behind else None)
+            after = facts(cluster, i)
+            assert after.commit == max(before.commit, before.consistent_index)
+            assert (after.term, after.vote, after.last_index) == (before.term, before.vote, before.last_index)
+            assert (after.problems, after.torn_tail) == ((), False)
+            assert raise_commit_mark(cluster.data_dir(i), None) is None
+        assert lagging
+        cluster.start_all()
+        assert len(client(cluster, 2).range("/other/", prefix=True).kvs) == 40
+        assert facts(cluster, 2).problems == ()
+
+
+def test_a_log_that_is_torn_is_left_to_etcds_own_repair(stopped: EtcdCluster, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(stopped.data_dir(1), copy)
+    last = max((copy / "member" / "wal").glob("*.wal"))
+    end = end_of(memoryview(last.read_bytes()))
+    assert end is not None
+    with last.open("r+b") as file:
+        file.truncate(end.offset - 4)
+    content = last.read_bytes()
+    assert raise_commit_mark(copy, None) is None
+    assert last.read_bytes() == content

@@ -43,6 +43,9 @@ class Quarantine(Protocol):
     def stop(self) -> None:
         """Stop it cleanly, and any that an earlier run has left."""
 
+    def raise_commit_mark(self) -> tuple[int, int] | None:
+        """Mark what its database has applied as committed; the index before and after, None if it was."""
+
     def last_words(self) -> str:
         """Return the end of its log."""
 
@@ -78,6 +81,7 @@ class Isolation:
             self.say("--force-new-cluster took effect in the earlier run: it is not given again")
         else:
             mark()
+            self._keep_what_was_applied()
             self.quarantine.start(force=True)
         status = self._await_alone()
         self._remove_zombies()
@@ -130,6 +134,14 @@ class Isolation:
                 self.note({NO_SPACE: True})
                 self.say(f"{self.survivor.node} has the alarm NOSPACE: in quarantine it has no quota")
                 client.disarm(alarm)
+
+    def _keep_what_was_applied(self) -> None:
+        """The flag drops what the log does not mark as committed, and a killed etcd has not marked all."""
+        self.quarantine.stop()
+        if raised := self.quarantine.raise_commit_mark():
+            before, after = raised
+            self.note({"commit_mark": {"before": before, "after": after}})
+            self.say(f"its log marked up to index {before} as committed; its database has applied {after}")
 
     def _leads_already(self) -> bool:
         self.quarantine.start(force=False)

@@ -31,6 +31,12 @@ class FakeQuarantine:
     starts: list[bool] = field(default_factory=list)
     running: bool = False
     url: str = "http://127.0.0.1:1"
+    unmarked: tuple[int, int] | None = None  # commit index and what the database has applied
+
+    def raise_commit_mark(self) -> tuple[int, int] | None:
+        assert not self.running
+        raised, self.unmarked = self.unmarked, None
+        return raised
 
     def start(self, *, force: bool) -> None:
         self.starts.append(force)
@@ -100,6 +106,14 @@ def test_the_flag_is_given_for_one_start_and_that_is_marked_before() -> None:
     quarantine = FakeQuarantine()
     assert force(quarantine) == ["mark"]
     assert quarantine.starts == [True]
+
+
+def test_what_the_database_has_applied_is_marked_as_committed_before_the_flag_drops_it() -> None:
+    quarantine, said = FakeQuarantine(unmarked=(33, 34)), list[str]()
+    isolation(quarantine, said).force(given_before=False, mark=lambda: None)
+    assert quarantine.starts == [True]
+    assert quarantine.unmarked is None
+    assert "up to index 33" in said[0]
 
 
 def test_a_run_that_was_killed_after_the_flag_took_effect_does_not_give_it_again() -> None:
