@@ -87,17 +87,21 @@ def voters_of(members: Iterable[Member]) -> tuple[Member, ...]:
 
 
 def _holder(node: NodeEvidence) -> Holder | None:
-    """The data dir tells the log, a running member how far it is committed; only the log is in raft order."""
+    """The data dir tells the log, a running member how far it is committed; only the log is in raft order.
+
+    What the database has applied was committed, and is marked so before the survivor is forced.
+    """
     live, data = node.live, node.data
     if data:
         committed = live.status.raft_index if live and live.status.member_id == data.member_id else 0
+        applied = 0 if data.problems or data.torn_tail else data.consistent_index or 0
         return Holder(
             node=node,
             cluster_id=data.cluster_id,
             member_id=data.member_id,
             last_term=data.last_term,
             last_index=max(data.last_index, committed),
-            commit=max(data.commit, committed),
+            commit=max(data.commit, committed, applied),
             members=(live.members if live else ()) or data.members,
             damage=data.problems,
         )

@@ -456,6 +456,19 @@ class TestLosses:
         planned = plan(down("a", 100, commit=97), wiped("b"), wiped("c"))
         assert any("up to 3 entries of a after its commit index 97" in line for line in planned[0].losses)
 
+    @pytest.mark.parametrize(
+        ("facts", "commit"),
+        [({}, 99), ({"torn_tail": True}, 97), ({"problems": ("damaged",)}, 97)],
+        ids=["sound", "torn", "damaged"],
+    )
+    def test_what_the_database_has_applied_is_kept_where_the_log_is_whole(
+        self, facts: dict[str, object], commit: int
+    ) -> None:
+        planned = plan(
+            down("a", 100, commit=97, consistent_index=99, **facts), wiped("b"), wiped("c"), survivor="a"
+        )
+        assert any(f"after its commit index {commit}" in line for line in planned[0].losses)
+
     def test_old_evidence_is_warned_of(self) -> None:
         evidence = found(down("a"), wiped("b"), wiped("c"))
         _, findings = plan_recovery(evidence, frozenset(), NOW + 5_000)
