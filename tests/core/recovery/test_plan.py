@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -462,7 +463,7 @@ class TestLosses:
         ids=["sound", "torn", "damaged"],
     )
     def test_what_the_database_has_applied_is_kept_where_the_log_is_whole(
-        self, facts: dict[str, object], commit: int
+        self, facts: dict[str, Any], commit: int
     ) -> None:
         planned = plan(
             down("a", 100, commit=97, consistent_index=99, **facts), wiped("b"), wiped("c"), survivor="a"
