@@ -12,10 +12,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from patroni_etcd_reconfig.adapters.data_dir import read_database, read_wal
+from patroni_etcd_reconfig.adapters.data_dir import read_database, read_segments, segments_in
 from patroni_etcd_reconfig.core.bolt import BoltError
 from patroni_etcd_reconfig.core.wal_append import state_record
-from patroni_etcd_reconfig.core.wal_log import end_of
 
 
 def raise_commit_mark(data_dir: Path, wal_dir: Path | None) -> tuple[int, int] | None:
@@ -25,20 +24,17 @@ def raise_commit_mark(data_dir: Path, wal_dir: Path | None) -> tuple[int, int] |
     Durable on return; killed in between, the record is whole or torn, and etcd cuts a torn one off.
     """
     wal = wal_dir or data_dir / "member" / "wal"
-    log, unread = read_wal(wal)
+    names = segments_in(wal)
+    log, unread = read_segments(wal, names)
     try:
         applied = read_database(data_dir / "member" / "snap" / "db", "/").consistent_index or 0
     except (OSError, BoltError):
         return None
-    if unread or log.problems or log.torn_tail or not log.state.commit < applied <= log.last.index:
+    if unread or log.problems or log.end is None or not log.state.commit < applied <= log.last.index:
         return None
-    last = max(path for path in wal.iterdir() if path.suffix == ".wal")
-    end = end_of(memoryview(last.read_bytes()))
-    if end is None:
-        return None
-    with last.open("r+b") as file:
-        file.seek(end.offset)
-        file.write(state_record(replace(log.state, commit=applied), end.crc))
+    with (wal / names[-1]).open("r+b") as file:
+        file.seek(log.end.offset)
+        file.write(state_record(replace(log.state, commit=applied), log.end.crc))
         file.flush()
         os.fsync(file.fileno())
     return log.state.commit, applied

@@ -20,27 +20,23 @@ def read_data_dir(data_dir: Path, wal_dir: Path | None, namespace: str) -> DataD
     What is damaged or can't be read is in `problems`; OSError only for directories that can't be listed.
     """
     wal = wal_dir or data_dir / "member" / "wal"
-    names = _segments(wal)
+    names = segments_in(wal)
     if not names:
         return None
-    log, unread = _read_log(wal, names)
+    log, unread = read_segments(wal, names)
     database = data_dir / "member" / "snap" / "db"
     store, problem = _read_store(database, namespace)
     if (store.consistent_index or 0) > log.last.index:  # written meanwhile, if its etcd runs
-        names = _segments(wal)
-        log, unread = _read_log(wal, names)
+        names = segments_in(wal)
+        log, unread = read_segments(wal, names)
     if (store.consistent_index or 0) > log.last.index:
         problem = (*problem, f"{database}: is at index {store.consistent_index}, beyond the end of the log")
     files = [wal / name for name in names] + [database]
     return _facts(data_dir, log, store, (*unread, *problem), files)
 
 
-def read_wal(wal: Path) -> tuple[LogFacts, tuple[str, ...]]:
-    """Return what the log in a directory tells, and what of it could not be read."""
-    return _read_log(wal, _segments(wal))
-
-
-def _segments(wal: Path) -> list[str]:
+def segments_in(wal: Path) -> list[str]:
+    """Return the names of a log's segments, in order."""
     return sorted(path.name for path in wal.iterdir() if path.suffix == ".wal") if wal.is_dir() else []
 
 
@@ -83,8 +79,11 @@ def _is_learner(store: StoreFacts, member_id: int) -> bool | None:
     return next((member.is_learner for member in store.members if member.id == member_id), None)
 
 
-def _read_log(wal: Path, names: list[str]) -> tuple[LogFacts, tuple[str, ...]]:
-    """Read segments as a whole: a running etcd may cut one shorter, which a mapped file does not survive."""
+def read_segments(wal: Path, names: list[str]) -> tuple[LogFacts, tuple[str, ...]]:
+    """Return what the log tells, and what of it could not be read.
+
+    Segments are read as a whole: a running etcd may cut one shorter, which a mapped file does not survive.
+    """
     unread: dict[str, None] = {}
 
     def content(name: str) -> memoryview:

@@ -22,7 +22,7 @@ _PAUSE = 1.0
 class Logins:
     """The tokens that are known, by endpoint; safe to use from threads."""
 
-    tokens: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)
     _borrowed: dict[str, float] = field(default_factory=dict)  # endpoint -> when a voter was asked for it
 
     def send(self, endpoint: str, send: Callable[[Headers], T], log_in: Callable[[str], str] | None) -> T:

@@ -101,9 +101,8 @@ class LocalNode:
 
     def read_data(self, namespace: str) -> DataDirFacts | None:
         """Read the data dir without changing anything."""
-        from patroni_etcd_reconfig.adapters.data_dir import (
-            read_data_dir,  # recovery's: not loaded for changes
-        )
+        # Only here: a change that is no recovery starts without what it loads.
+        from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
 
         wal_dir = Path(self.config.wal_dir) if self.config.wal_dir else None
         try:

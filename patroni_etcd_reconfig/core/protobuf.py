@@ -47,6 +47,15 @@ def bytes_in(fields: dict[int, Value] | None, number: int) -> bytes:
     return value if isinstance(value, bytes) else b""
 
 
+def varint(number: int) -> bytes:
+    """Return a number as it is written: base 128, the lowest digits first."""
+    written = b""
+    while number > 0x7F:
+        written += bytes((number & 0x7F | 0x80,))
+        number >>= 7
+    return written + bytes((number,))
+
+
 def _value(message: bytes, at: int, wire_type: int) -> tuple[Value, int] | None:
     """Return one field's value and where it ends; None when it is cut off or of no known wire type."""
     if wire_type == _VARINT:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from patroni_etcd_reconfig.core.crc32c import crc32c
@@ -56,10 +56,19 @@ class Removal:
 
 
 @dataclass(frozen=True)
+class End:
+    """Where the next record belongs: the offset in bytes after the last one, and the checksum of that."""
+
+    offset: int
+    crc: int
+
+
+@dataclass(frozen=True)
 class Segment:
     """What one segment tells: its last entry and its last snapshot, None without any.
 
     `torn`: the last write was cut off, as a crash does. `damage`: something else is wrong, and where.
+    `end` is None where it does not end with a whole record.
     """
 
     state: HardState | None
@@ -68,19 +77,12 @@ class Segment:
     torn: bool = False
     damage: str = ""
     removals: tuple[Removal, ...] = ()
-
-
-@dataclass(frozen=True)
-class End:
-    """Where a segment ends: the offset in bytes after its last record, and the checksum of that."""
-
-    offset: int
-    crc: int
+    end: End | None = None
 
 
 @dataclass(frozen=True)
 class LogFacts:
-    """What the whole log tells; `problems` name the file and the place."""
+    """What the whole log tells; `problems` name the file and the place, `end` is that of the last segment."""
 
     whose: DataDir | None
     state: HardState
@@ -88,6 +90,7 @@ class LogFacts:
     torn_tail: bool
     problems: tuple[str, ...]
     removed: frozenset[int] = frozenset()  # ids whose removal was committed; the database may not have it yet
+    end: End | None = field(default=None, compare=False)  # a place, not a state
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,10 @@ def read_log(names: Iterable[str], content: Callable[[str], memoryview]) -> LogF
     problems = _gaps(segments)
     state, ends, torn = HardState(0, 0, 0), [Position(0, 0)], False
     removals: list[Removal] = []
+    end: End | None = None
     for number, name in enumerate(reversed(segments)):
         found = read_segment(content(name), is_last=number == 0)
+        end = found.end if number == 0 else end
         state, torn = (state if state.term else found.state or state), torn or found.torn
         ends += [end for end in (found.entry, found.snapshot) if end]
         removals += found.removals
@@ -120,7 +125,7 @@ def read_log(names: Iterable[str], content: Callable[[str], memoryview]) -> LogF
     whose = whose or (read_identity(bytes(content(segments[0])[:_HEAD])) if segments else None)
     problems += [] if whose else ["no segment says whose it is"]
     removed = frozenset(one.member_id for one in removals if one.index <= state.commit)
-    return LogFacts(whose, state, last, torn, tuple(problems), removed)
+    return LogFacts(whose, state, last, torn, tuple(problems), removed, end)
 
 
 def read_segment(data: memoryview, *, is_last: bool) -> Segment:
@@ -135,18 +140,16 @@ def read_segment(data: memoryview, *, is_last: bool) -> Segment:
         torn = is_last and bad == len(frames) - 1 and _is_torn(data, frames[bad])
         damage = "" if torn else f"wrong checksum at byte {frames[bad].start}"
         frames = frames[:bad]
-    removals = tuple(_removals(data, frames))
+    whole = frames and not torn and not damage
     return Segment(
-        _state(data, frames), _entry(data, frames), _snapshot(data, frames), torn, damage, removals
+        _state(data, frames),
+        _entry(data, frames),
+        _snapshot(data, frames),
+        torn,
+        damage,
+        tuple(_removals(data, frames)),
+        End(frames[-1].after, _crc_of(data, frames[-1])) if whole else None,
     )
-
-
-def end_of(data: memoryview) -> End | None:
-    """Return where the next record of a segment belongs; None where what is there is no whole record."""
-    frames, rest = _frames(data)
-    if rest is not None or not frames or _first_bad(data, frames) is not None:
-        return None
-    return End(frames[-1].after, _crc_of(data, frames[-1]))
 
 
 def _removals(data: memoryview, frames: Sequence[_Frame]) -> Iterator[Removal]:

@@ -10,7 +10,7 @@ import pytest
 from patroni_etcd_reconfig.core.crc32c import crc32c
 from patroni_etcd_reconfig.core.wal import RecordType
 from patroni_etcd_reconfig.core.wal_append import state_record
-from patroni_etcd_reconfig.core.wal_log import End, HardState, LogFacts, Position, end_of, read_log
+from patroni_etcd_reconfig.core.wal_log import End, HardState, LogFacts, Position, read_log
 from tests.core.test_wal import WHOSE, frame, metadata, varint
 
 FIRST, SECOND = "0000000000000000-0000000000000000.wal", "0000000000000001-0000000000000003.wal"
@@ -148,13 +148,13 @@ def test_a_removal_counts_when_it_is_committed() -> None:
 @pytest.mark.parametrize("vote", [0, 7, 2**64 - 1])
 def test_a_record_that_is_appended_is_the_last_word_of_the_log(commit: int, vote: int) -> None:
     written, crc = segment([*RECORDS, *(entry(index) for index in range(4, 6))])
-    assert end_of(memoryview(written + bytes(4096))) == End(len(written), crc)
+    assert read(written + bytes(4096)).end == End(len(written), crc)
     record = state_record(HardState(2, vote, commit), crc)
     assert len(record) % 8 == 0
     preallocated = written + record + bytes(4096 - len(record))
     assert read(preallocated).state == HardState(2, vote, commit)
     assert not read(preallocated).torn_tail
-    following = frame(*entry(6), crc32c(entry(6)[1], end_of(memoryview(preallocated)).crc))  # type: ignore[union-attr]
+    following = frame(*entry(6), crc32c(entry(6)[1], read(preallocated).end.crc))  # type: ignore[union-attr]
     assert read(written + record + following + bytes(512)).last == Position(2, 6)
 
 
@@ -162,4 +162,4 @@ def test_nothing_belongs_after_what_is_no_whole_record() -> None:
     torn = WHOLE[:-4]
     wrong = bytearray(WHOLE)
     wrong[-20] ^= 1
-    assert [end_of(memoryview(data)) for data in (torn, bytes(wrong), b"")] == [None] * 3
+    assert [read(data).end for data in (torn, bytes(wrong), b"")] == [None] * 3

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from patroni_etcd_reconfig.adapters.etcd_client import EtcdClient
 from patroni_etcd_reconfig.errors import EtcdError
 from tests.nets import CLIENT_PORT, PEER_PORT, reserve
 
@@ -37,6 +38,17 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:g} s in vain for {what}{last}")
         time.sleep(0.05)
+
+
+def want_logins(client: EtcdClient, password: str) -> None:
+    """Turn auth on, with a user root that has this password."""
+    for path, request in (
+        ("auth/user/add", {"name": "root", "password": password}),
+        ("auth/role/add", {"name": "root"}),
+        ("auth/user/grant", {"user": "root", "role": "root"}),
+        ("auth/enable", {}),
+    ):
+        client._call(path, request, lambda _: None)
 
 
 def etcd_dirs() -> list[tuple[str, Path]]:

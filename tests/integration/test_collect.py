@@ -13,7 +13,7 @@ from patroni_etcd_reconfig.core.recovery.assemble import Heard, assemble
 from patroni_etcd_reconfig.core.recovery.contradictions import contradictions
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence, LiveMember, NodeEvidence
 from patroni_etcd_reconfig.observe.members import MembersLook
-from tests.integration.etcd_servers import EtcdCluster, etcd_cluster, wait_until
+from tests.integration.etcd_servers import EtcdCluster, etcd_cluster, wait_until, want_logins
 
 pytestmark = pytest.mark.etcd
 
@@ -87,14 +87,7 @@ def test_a_member_of_another_cluster_stays_apart_and_is_said_to_be_foreign(
 
 
 def test_a_login_that_needs_quorum_leaves_the_status_and_says_what_is_missing(etcd: EtcdCluster) -> None:
-    client = Connector()(etcd.client_url(1), 3)
-    for path, request in (
-        ("auth/user/add", {"name": "root", "password": "s3cret"}),
-        ("auth/role/add", {"name": "root"}),
-        ("auth/user/grant", {"user": "root", "role": "root"}),
-        ("auth/enable", {}),
-    ):
-        client._call(path, request, lambda _: None)
+    want_logins(Connector()(etcd.client_url(1), 3), "s3cret")
     login = {"username": "root", "password": "s3cret"}
     assert [kv.value for kv in live(nodes(*look(etcd.client_url(1), **login))["n1"]).keys] == ["pg1"]
     etcd.kill(2)

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from patroni_etcd_reconfig.adapters.commit_mark import raise_commit_mark
-from patroni_etcd_reconfig.adapters.data_dir import read_data_dir
+from patroni_etcd_reconfig.adapters.data_dir import read_data_dir, read_segments
 from patroni_etcd_reconfig.adapters.etcd_client import Connector, EtcdClient
 from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
-from patroni_etcd_reconfig.core.wal_log import end_of
 from tests.integration.etcd_servers import EtcdCluster, wait_until
 
 pytestmark = pytest.mark.etcd
@@ -232,7 +231,7 @@ def test_a_log_that_is_torn_is_left_to_etcds_own_repair(stopped: EtcdCluster, tm
     copy = tmp_path / "copy"
     shutil.copytree(stopped.data_dir(1), copy)
     last = max((copy / "member" / "wal").glob("*.wal"))
-    end = end_of(memoryview(last.read_bytes()))
+    end = read_segments(last.parent, [last.name])[0].end
     assert end is not None
     with last.open("r+b") as file:
         file.truncate(end.offset - 4)

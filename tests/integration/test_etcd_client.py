@@ -35,7 +35,7 @@ from patroni_etcd_reconfig.errors import (
     TooManyLearnersError,
     UnhealthyClusterError,
 )
-from tests.integration.etcd_servers import EtcdCluster, etcd_cluster, wait_until
+from tests.integration.etcd_servers import EtcdCluster, etcd_cluster, wait_until, want_logins
 
 pytestmark = pytest.mark.etcd
 
@@ -369,14 +369,8 @@ def test_an_etcd_whose_gateway_is_off_is_told_from_a_web_server(etcd_dir: Path, 
 def guarded(single: EtcdCluster) -> EtcdCluster:
     """Give a member with etcd's auth on and a user root."""
     etcd = client(single)
-    for path, request in (
-        ("auth/user/add", {"name": "root", "password": "s3cret"}),
-        ("auth/user/add", {"name": "app", "password": "app"}),
-        ("auth/role/add", {"name": "root"}),
-        ("auth/user/grant", {"user": "root", "role": "root"}),
-        ("auth/enable", {}),
-    ):
-        etcd._call(path, request, lambda _: None)
+    etcd._call("auth/user/add", {"name": "app", "password": "app"}, lambda _: None)
+    want_logins(etcd, "s3cret")
     return single
 
 
@@ -431,10 +425,10 @@ def test_a_login_is_carried_on_without_when_auth_was_switched_off(guarded: EtcdC
 # TLS
 
 
-def certificate(directory: Path, host: str) -> tuple[str, str]:
+def certificate(directory: Path, *hosts: str) -> tuple[str, str]:
     """Make a self-signed certificate that serves as CA, server and client; return its path and its key's."""
     cert, key = str(directory / "cert.pem"), str(directory / "key.pem")
-    names = ["-subj", "/O=test", "-addext", f"subjectAltName=IP:{host}"]
+    names = ["-subj", "/O=test", "-addext", f"subjectAltName={','.join(f'IP:{host}' for host in hosts)}"]
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     command = [
         "openssl",

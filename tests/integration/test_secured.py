@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pytest
 from patroni_etcd_reconfig.adapters.etcd_client import Connector, EtcdClient
 from patroni_etcd_reconfig.engine.failpoint import VARIABLE
 from patroni_etcd_reconfig.lab.layout import NODES, Layout
-from tests.integration.etcd_servers import wait_until
+from tests.integration.etcd_servers import wait_until, want_logins
+from tests.integration.test_etcd_client import certificate
 from tests.integration.tool import Outcome, Tool, tool_on
 
 pytestmark = [
@@ -29,7 +29,8 @@ MACHINES = (1, 2, 3, 4)
 def tool(tmp_path_factory: pytest.TempPathFactory, etcd_dir: Path) -> Iterator[Tool]:
     """Give three members that want certificates and a login, and a fourth machine."""
     with tool_on(tmp_path_factory.mktemp("secured"), etcd_dir) as made:
-        _certificate(made.layout)
+        # One for everything: CA, servers, clients, and peers, who come from 127.0.0.1.
+        certificate(made.layout.root, *map(made.layout.address, MACHINES), "127.0.0.1")
         made.plan_node(MACHINES[-1])
         for i in NODES:
             made.service(f"n{i}", "stop")
@@ -39,20 +40,8 @@ def tool(tmp_path_factory: pytest.TempPathFactory, etcd_dir: Path) -> Iterator[T
             made.service(f"n{i}", "start")
         first = root(made)
         wait_until(lambda: first.put("/kept", "value") > 0, 30, "the members to serve")
-        _want_logins(first)
+        want_logins(first, PASSWORD)
         yield made
-
-
-def _certificate(layout: Layout) -> None:
-    """Make one certificate without a common name for everything: CA, servers, peers and clients."""
-    hosts = ",".join(
-        f"IP:{host}" for host in (*map(layout.address, MACHINES), "127.0.0.1")
-    )  # where peers come from
-    names = ("-subj", "/O=test", "-addext", f"subjectAltName={hosts}")
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    files = ("-keyout", layout.root / "key.pem", "-out", layout.root / "cert.pem")
-    command = ("openssl", "req", "-x509", "-nodes", "-days", "2", *curve, *names, *files)
-    subprocess.run(command, capture_output=True, check=True)
 
 
 def _secure_files(layout: Layout) -> None:
@@ -75,15 +64,6 @@ def root(tool: Tool, i: int = 1) -> EtcdClient:
     pem, key = str(tool.layout.root / "cert.pem"), str(tool.layout.root / "key.pem")
     connector = Connector("root", PASSWORD, cacert=pem, cert=pem, key=key)
     return connector(tool.layout.client_url(i).replace("http:", "https:"), 2.0)
-
-
-def _want_logins(client: EtcdClient) -> None:
-    for path, request in (
-        ("auth/user/add", {"name": "root", "password": PASSWORD}),
-        ("auth/user/grant", {"user": "root", "role": "root"}),
-        ("auth/enable", {}),
-    ):
-        client._call(path, request, lambda _: None)
 
 
 def done(tool: Tool, *words: str) -> Outcome:
