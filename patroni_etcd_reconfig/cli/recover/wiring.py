@@ -215,6 +215,7 @@ class RecoveryWiring:
             self._postgres_in_quarantine,
             journal.note,
             reporter.say,
+            self.clock,
             again=self.again,
         )
 

@@ -15,10 +15,17 @@ from patroni_etcd_reconfig.core.recovery.repairs import PutKey, Repair
 from patroni_etcd_reconfig.engine.recovery.isolation import RecoveryBlockedError
 from patroni_etcd_reconfig.engine.recovery.loop import Facts
 from patroni_etcd_reconfig.errors import StepFailedError
-from patroni_etcd_reconfig.ports import EtcdApi
+from patroni_etcd_reconfig.ports import Clock, EtcdApi
 
+# How long PostgreSQL nodes may give no good picture before people must decide, and the pause between two
+# looks, in seconds: one that starts says less than it has until it has replayed its WAL.
+SETTLING = 10.0
+PAUSE = 0.5
 # A lease that runs out between reading and writing changes keys: then all is read again.
 ROUNDS = 5
+
+# The keys that were read, what is to be changed in them, and what was found.
+Audited = tuple[tuple[KeyValue, ...], list[Repair], tuple[Finding, ...]]
 
 
 @dataclass
@@ -30,6 +37,7 @@ class Repairing:
     postgres: Callable[[tuple[KeyValue, ...]], tuple[PostgresEvidence, ...]]
     note: Callable[[Facts], None]  # into the journal, durable
     say: Callable[[str], None]
+    clock: Clock
     again: str  # the command line that goes on with the recovery
 
     def repair(self) -> Facts:
@@ -40,9 +48,7 @@ class Repairing:
         done: list[str] = []
         written: set[str] = set()
         for _ in range(ROUNDS):
-            kvs, repairs, findings = self._audit()
-            if stopping := blockers(findings):
-                raise _blocked(tuple(self._here(finding) for finding in stopping))
+            kvs, repairs, findings = self._settled_audit()
             if not repairs:
                 told = [finding.as_dict() for finding in findings]
                 return {"repairs": done, "audit": told, "kept_keys": self._kept(kvs, written)}
@@ -61,7 +67,20 @@ class Repairing:
         found = group_by_scope((kv for kv in kvs if kv.key not in written), self.plan.namespace)
         return {keys.scope: sorted(keys.keys) for keys in found}
 
-    def _audit(self) -> tuple[tuple[KeyValue, ...], list[Repair], tuple[Finding, ...]]:
+    def _settled_audit(self) -> Audited:
+        """Return the first audit that nothing stands in the way of; raises when there is none in time."""
+        deadline = self.clock.monotonic() + SETTLING
+        told = ""
+        while stopping := blockers((audited := self._audit())[2]):
+            if self.clock.monotonic() >= deadline:
+                raise _blocked(tuple(self._here(finding) for finding in stopping))
+            if (words := _told(stopping)) != told:
+                self.say(f"asking PostgreSQL again, for at most {SETTLING:.0f} s: {words}")
+            told = words
+            self.clock.sleep(PAUSE)
+        return audited
+
+    def _audit(self) -> Audited:
         kvs = self.client().range(self.plan.namespace.rstrip("/") + "/", prefix=True).kvs
         found = {keys.scope: keys for keys in group_by_scope(kvs, self.plan.namespace)}
         postgres = self.postgres(kvs)
@@ -94,10 +113,13 @@ def _in_words(repair: Repair) -> str:
     return f"{'write' if isinstance(repair, PutKey) else 'delete'} {repair.key}: {repair.why}"
 
 
+def _told(findings: tuple[Finding, ...]) -> str:
+    return "; ".join(f"{finding.subject}: {finding.detail}" for finding in findings)
+
+
 def _blocked(findings: tuple[Finding, ...]) -> RecoveryBlockedError:
-    words = "; ".join(f"{finding.subject}: {finding.detail}" for finding in findings)
     return RecoveryBlockedError(
-        f"in quarantine, before Patroni is let on: {words}",
+        f"in quarantine, before Patroni is let on: {_told(findings)}",
         hint=f"{findings[0].remedy}; etcd stays closed until then",
         code=findings[0].code,
         findings=findings,

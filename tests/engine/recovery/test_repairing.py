@@ -12,7 +12,7 @@ from patroni_etcd_reconfig.core.recovery.evidence import PostgresEvidence
 from patroni_etcd_reconfig.core.recovery.model import ScopePlan
 from patroni_etcd_reconfig.core.recovery.resuming import with_leads
 from patroni_etcd_reconfig.engine.recovery.isolation import RecoveryBlockedError
-from patroni_etcd_reconfig.engine.recovery.repairing import Repairing
+from patroni_etcd_reconfig.engine.recovery.repairing import SETTLING, Repairing
 from patroni_etcd_reconfig.errors import StepFailedError
 from tests.core.recovery.builders import SYSID, standby
 from tests.core.recovery.recovery_plans import forced
@@ -27,7 +27,8 @@ class Rig:
     """A lone etcd whose DCS says that pg1 leads, while pg2 is ahead."""
 
     def __init__(self, *postgres: PostgresEvidence) -> None:
-        self.etcd = FakeEtcd("a", clock=FakeClock())
+        self.clock = FakeClock()
+        self.etcd = FakeEtcd("a", clock=self.clock)
         self.postgres = postgres or (BEHIND, AHEAD)
         self.noted: list[Any] = []
         self.said: list[str] = []
@@ -35,7 +36,9 @@ class Rig:
         client.put("/service/demo/leader", "pg1", lease=client.grant_lease(30))
         client.put("/service/demo/initialize", SYSID)
         client.put("/other", "not Patroni's")
-        self.repairing = Repairing(PLAN, self.client, self.ask, self.noted.append, self.said.append, "go on")
+        self.repairing = Repairing(
+            PLAN, self.client, self.ask, self.noted.append, self.said.append, self.clock, "go on"
+        )
 
     def client(self) -> FakeMember:
         return self.etcd.connect(client_url("a"), 1.0)
@@ -98,6 +101,29 @@ def test_what_people_must_decide_stops_it_with_nothing_changed() -> None:
     assert all("go on --lead " in one.remedy for one in stopped.value.findings if "--lead" in one.remedy)
     assert stopped.value.code == stopped.value.findings[0].code
     assert rig.etcd.revision == revision
+
+
+def test_a_postgresql_that_is_starting_is_asked_again() -> None:
+    rig = Rig(BEHIND)
+    asked: list[float] = []
+
+    def ask(kvs: tuple[KeyValue, ...]) -> tuple[PostgresEvidence, ...]:
+        asked.append(rig.clock.now)
+        return (BEHIND,) if len(asked) < 4 else (BEHIND, AHEAD)
+
+    rig.repairing.postgres = ask
+    rig.repairing.repair()
+    assert rig.value("/service/demo/leader") == "pg2"
+    assert asked[3] - asked[0] < SETTLING
+    assert len([line for line in rig.said if line.startswith("asking PostgreSQL again")]) == 1
+
+
+def test_people_decide_once_the_time_for_postgresql_to_start_is_over() -> None:
+    rig = Rig(BEHIND)
+    began = rig.clock.now
+    with pytest.raises(RecoveryBlockedError):
+        rig.repairing.repair()
+    assert SETTLING <= rig.clock.now - began < SETTLING + 1
 
 
 def test_a_planned_leader_that_is_gone_has_a_way_on() -> None:
