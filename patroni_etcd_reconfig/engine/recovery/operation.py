@@ -146,14 +146,17 @@ class Recovery:
 
 
 class SituationError(RecoveryBlockedError):
-    """The situation is not the one that the plan was made for, or something stands in the way."""
+    """The situation is not the one that the plan was made for, or something stands in the way.
+
+    The exit code is that of the finding which is told first, as its remedy is.
+    """
 
     def __init__(self, findings: tuple[Finding, ...]) -> None:
         first = findings[0]
         super().__init__(
             f"{first.subject}: {first.detail}", hint=first.remedy, code=first.code, findings=findings
         )
-        if any(finding.code in MISMATCHES for finding in findings):
+        if first.code in MISMATCHES:
             self.exit_code = ExitCode.PLAN_MISMATCH
 
 
