@@ -6,7 +6,7 @@ It owns no knowledge of its own: killed anywhere and started again, it goes on f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from patroni_etcd_reconfig.core.changes import Change
@@ -33,6 +33,7 @@ from patroni_etcd_reconfig.ports import Clock
 # How often a step may come up again right after it was done or had an unknown outcome.
 MAX_REPEATS = 3
 GATE_PAUSE = 0.1  # seconds between two looks while a gate holds a step up
+FRESH = 0.2  # how old a look may be on which a step is begun, in seconds: no more than a slow look takes
 
 
 class Reporter(Protocol):
@@ -81,11 +82,15 @@ class Engine:
     reporter: Reporter
     still_ours: Callable[[], None]
 
-    def run(self, change: Change) -> None:
-        """Return when the change is done and verified; raises ReconfigError when it stops before that."""
+    def run(self, change: Change, seen: Observation | None = None) -> None:
+        """Return when the change is done and verified; raises ReconfigError when it stops before that.
+
+        `seen` was seen under the lock: while it is fresh, the first step needs no other look.
+        """
         last, repeats = None, 0
+        seen = self._if_fresh(seen)
         while True:
-            seen = self._look()
+            seen = seen or self._look()
             steps = make_plan(seen, change).steps
             if not steps:
                 return
@@ -96,6 +101,12 @@ class Engine:
             ready = self._pass_gates(seen, steps[0], change)
             if ready is not None:
                 self._do(steps, *ready)
+            seen = None
+
+    def _if_fresh(self, seen: Observation | None) -> Observation | None:
+        if seen is None or not 0 <= self.clock.monotonic() - seen.at <= FRESH:
+            return None
+        return replace(seen, progress=self.journal.record.progress)
 
     def _in_vain(self, step: Step, times: int) -> StepFailedError:
         past = {step.state for step in self.journal.record.steps[-times:]}

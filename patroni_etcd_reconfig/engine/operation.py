@@ -67,7 +67,7 @@ class Operation:
             journal = open_journal(before)
             self.sentinel.start(before.patroni)
             try:
-                return self._run_watched(journal)
+                return self._run_watched(journal, before)
             except BaseException:
                 self.sentinel.stop()
                 raise
@@ -75,8 +75,8 @@ class Operation:
             self.flush_copies()
             self.lock.release()
 
-    def _run_watched(self, journal: Journal) -> Result:
-        error, findings = self._attempt(journal, self.change)
+    def _run_watched(self, journal: Journal, before: Observation) -> Result:
+        error, findings = self._attempt(journal, self.change, before)
         state = _state(error, self.goal)
         stalled = _as_stalled(error)
         if stalled:
@@ -125,7 +125,9 @@ class Operation:
         stalled.hint = f"{stalled.hint}. It was removed again: {'; '.join(map(in_words, left))}"
         return stalled, left, "aborted"
 
-    def _attempt(self, journal: Journal, change: Change) -> tuple[ReconfigError | None, tuple[Finding, ...]]:
+    def _attempt(
+        self, journal: Journal, change: Change, seen: Observation | None = None
+    ) -> tuple[ReconfigError | None, tuple[Finding, ...]]:
         engine = Engine(
             self.world_for(journal.record, change),
             journal,
@@ -135,7 +137,7 @@ class Operation:
             self.lock.check,
         )
         try:
-            engine.run(change)
+            engine.run(change, seen)
         except BlockedError as blocked:
             return blocked, blocked.findings
         except ReconfigError as error:

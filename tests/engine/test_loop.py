@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from patroni_etcd_reconfig.core.changes import Reshape
-from patroni_etcd_reconfig.core.model import Observation
+from patroni_etcd_reconfig.core.model import Observation, Progress
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.policy import Policy
 from patroni_etcd_reconfig.core.quorum import failure_tolerance
@@ -55,6 +55,26 @@ def test_an_undisturbed_run_does_every_step_of_the_plan_once(tmp_path: Path) -> 
     clock = FakeClock()
     world = FakeWorld(START, clock)
     _engine(world, _journal(tmp_path / "j", clock)).run(CHANGE)
+    assert world.acted == list(make_plan(START, CHANGE).steps)
+
+
+@pytest.mark.parametrize(("age", "looks"), [(0.1, 0), (0.3, 1), (-5.0, 1)])
+def test_a_look_under_the_lock_serves_for_the_first_step_while_it_is_fresh(
+    tmp_path: Path, age: float, looks: int
+) -> None:
+    clock = FakeClock()
+    world = FakeWorld(START, clock)
+    before = replace(world.observe(Progress(snapshot="/of/another")), at=clock.now - age)
+    asked: list[str] = []
+
+    def observe(progress: Progress) -> Observation:
+        asked.append("look")
+        return FakeWorld.observe(world, progress)
+
+    world.observe = observe  # type: ignore[method-assign]
+    world.before_act = lambda step: asked.append(type(step).__name__)
+    _engine(world, _journal(tmp_path / "j", clock)).run(CHANGE, before)
+    assert asked[: looks + 3] == ["look"] * looks + ["SaveSnapshot", "look", "RemoveMember"]
     assert world.acted == list(make_plan(START, CHANGE).steps)
 
 
