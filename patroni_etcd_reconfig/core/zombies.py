@@ -68,12 +68,13 @@ def _what(cluster_id: int, etcd: EtcdView) -> str:
 
 
 def check_set_aside(seen: Observation) -> Iterator[Finding]:
-    """Tell of nodes whose data lies aside and that have none now: an operation stopped there."""
+    """Tell of nodes whose data lies aside and that have none now: removed, or an operation stopped there."""
     for name, node in sorted(seen.nodes.items()):
         if node.set_aside and not node.data_present and not node.problem:
             yield info(
                 "DATA_SET_ASIDE",
                 name,
                 f"it has no data; what it had was set aside as {node.set_aside[0]}",
-                "finish the operation or the recovery that did it; never start etcd on that directory again",
+                "if what did it is not finished (patronictl-etcd history), finish it; "
+                "never start etcd on that directory again",
             )
