@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -71,6 +73,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     )
     app = App()
     try:
+        return _run(app, arguments)
+    except OSError as error:  # everything else has ended before
+        return _forget_stdout(error)
+
+
+def _run(app: App, arguments: Sequence[str] | None) -> int:
+    try:
         code = cli.main(arguments, prog_name="patronictl-etcd", standalone_mode=False, obj=app)
     except ReconfigError as error:
         show_error(app, error)
@@ -83,9 +92,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             InterruptedOperationError("interrupted", hint="patronictl-etcd resume, if a change had begun"),
         )
         return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        return _forget_stdout()
     except Exception as error:
+        if _is_of_output(error):
+            raise
         return _report_bug(app, error)
     return code if isinstance(code, int) else 0
 
@@ -102,9 +111,21 @@ def _show_usage(app: App, error: click.ClickException, arguments: Sequence[str])
     return int(ExitCode.USAGE)
 
 
-def _forget_stdout() -> int:
-    """Whoever read our output is gone (`| head`): that is no bug, and there is nobody to tell."""
+def _is_of_output(error: Exception) -> bool:
+    """Tell whether what failed is writing our output: all of it goes through click's echo."""
+    return isinstance(error, OSError) and traceback.extract_tb(error.__traceback__)[-1].name == "echo"
+
+
+def _forget_stdout(error: OSError) -> int:
+    """Whoever read our output is gone (`| head`): no bug, and nobody to tell. A full disk is for people."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        words = ReconfigError(
+            f"the output could not be written: {error.strerror}",
+            hint="make room there; what was done, and how it ended: patronictl-etcd history",
+        )
+        with contextlib.suppress(OSError):
+            show_error(App(), words)
     return int(ExitCode.BUG)
 
 
@@ -124,8 +145,16 @@ def _terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - 
     raise KeyboardInterrupt
 
 
+def _fill_streams() -> None:
+    """Open what a supervisor started us without: no journal or connection shall become a standard stream."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for the life of the process
+
+
 def main() -> None:
     """Run as a program: SIGTERM and a lost terminal end an operation as cleanly as Ctrl-C does."""
+    _fill_streams()
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _terminate)
     sys.exit(run())

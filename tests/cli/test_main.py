@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import signal
 import subprocess
 import sys
@@ -196,3 +197,42 @@ def test_an_unknown_log_level_is_no_traceback(monkeypatch: pytest.MonkeyPatch, i
 def test_one_learner_at_a_time_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["add", "n4", "n5", "--learner"]) == ExitCode.USAGE
     assert "one learner at a time" in capsys.readouterr().err
+
+
+def _in_shell(line: str) -> subprocess.CompletedProcess[str]:
+    """Run the program with its streams as the line redirects them."""
+    program = f"{shlex.quote(sys.executable)} -m patroni_etcd_reconfig.cli.main"
+    return subprocess.run(["/bin/sh", "-c", line.replace("TOOL", program)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("words", ["--help", "status -c /nowhere -f json", "status -f json --nonsense"])
+def test_output_that_a_full_disk_does_not_take_is_no_bug(words: str) -> None:
+    done = _in_shell(f"TOOL {words} > /dev/full")
+    assert done.returncode == 1
+    assert "Error: the output could not be written: No space left on device" in done.stderr
+    assert "patronictl-etcd history" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_nobody_is_told_that_the_reader_is_gone() -> None:
+    done = _in_shell("TOOL --help | true")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_error_that_nobody_can_be_told_of_has_its_exit_code() -> None:
+    assert _in_shell("TOOL status --nonsense 2> /dev/full").returncode != 0
+
+
+@pytest.mark.parametrize("closed", ["0<&-", ">&-", "2>&-", "0<&- >&- 2>&-"])
+def test_closed_streams_stop_nothing(closed: str) -> None:
+    assert _in_shell(f"TOOL --help {closed}").returncode == 0
+
+
+def test_what_is_opened_next_becomes_no_standard_stream() -> None:
+    code = (
+        "import os; from patroni_etcd_reconfig.cli.main import _fill_streams; _fill_streams();"
+        "import sys; fd = os.open('/dev/null', os.O_RDONLY); sys.exit(fd < 3 or not sys.stderr.writable())"
+    )
+    line = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} 0<&- >&- 2>&-"
+    assert subprocess.run(["/bin/sh", "-c", line]).returncode == 0

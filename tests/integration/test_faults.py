@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import shlex
 import signal
 import subprocess
 import threading
@@ -234,3 +235,15 @@ def _enable_auth(url: str, etcd_dir: Path) -> None:
     for words in (["user", "add", "root:secret"], ["user", "grant-role", "root", "root"], ["auth", "enable"]):
         env = {**os.environ, "ETCDCTL_API": "3"}
         subprocess.run([etcdctl, "--endpoints", url, *words], check=True, env=env, capture_output=True)
+
+
+@pytest.mark.parametrize(("streams", "code"), [("> /dev/full", 1), ("0<&- >&- 2>&-", 0)])
+def test_an_operation_ends_as_it_should_where_nobody_can_be_told(tool: Tool, streams: str, code: int) -> None:
+    line = f"{shlex.join(tool.command('move-leader', '--force'))} {streams}"
+    leader = tool.leader()
+    done = subprocess.run(["/bin/sh", "-c", line], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == code
+    assert ("the output could not be written" in done.stderr) == (code == 1)
+    assert tool.leader() != leader
+    last = tool.run("history", "-f", "json").json["operations"][0]
+    assert (last["change"], last["state"]) == ("move-leader", "done")
