@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 PRIVATE = 0o600
+LIMIT = 16 * 1024 * 1024  # bytes; configurations, plans and evidence are a thousand times smaller
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Return a file's text, line ends as they are; OSError for one too large to be meant, as /dev/zero is."""
+    with path.open("rb") as file:
+        data = file.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise OSError(errno.EFBIG, f"larger than {LIMIT >> 20} MiB")
+    return data.decode("utf-8", errors)
 
 
 def write_atomically(path: Path, text: str, mode: int = PRIVATE, like: Path | None = None) -> None:
     """Replace a file as a whole: after a crash it is the old one or the new one, on disk.
 
     With `like`, owner and mode are those of that file. Of a symbolic link the target is replaced, so that
-    the link stays. Text that was decoded with `surrogateescape` comes out byte for byte.
+    the link stays. Text that was decoded with `surrogateescape` comes out byte for byte. What is there and
+    is no file stays: root can replace /dev/null.
     """
     target = path.resolve()
+    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        raise OSError(errno.EEXIST, "is there, and is no file")
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     temporary = Path(name)
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from patroni_etcd_reconfig.files import append_durably, fsync_dir, write_atomically
+from patroni_etcd_reconfig.files import LIMIT, append_durably, fsync_dir, read_text, write_atomically
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -25,6 +25,31 @@ def disk_full(*_: Any) -> Any:
 
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="larger than 16 MiB"):
+        read_text(Path("/dev/zero"))
+    (tmp_path / "most").write_bytes(b"x" * LIMIT)
+    assert len(read_text(tmp_path / "most")) == LIMIT
+
+
+def test_text_is_read_byte_for_byte(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"caf\xe9\r\n")
+    assert read_text(tmp_path / "f", "surrogateescape").encode("utf-8", "surrogateescape") == b"caf\xe9\r\n"
+    with pytest.raises(UnicodeDecodeError):
+        read_text(tmp_path / "f")
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(OSError, match="no file"):
+            write_atomically(path, "text")
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["link", "pipe"]
 
 
 def test_a_new_file_is_private(tmp_path: Path) -> None:

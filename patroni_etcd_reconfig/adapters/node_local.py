@@ -22,7 +22,7 @@ from patroni_etcd_reconfig.adapters.set_aside import holds, rename_aside, set_as
 from patroni_etcd_reconfig.core.model import DataDir, NodeView
 from patroni_etcd_reconfig.core.wal import read_identity
 from patroni_etcd_reconfig.errors import ConfigError, NodeControlError
-from patroni_etcd_reconfig.files import write_atomically
+from patroni_etcd_reconfig.files import read_text, write_atomically
 
 if TYPE_CHECKING:
     from patroni_etcd_reconfig.core.recovery.evidence import DataDirFacts
@@ -274,7 +274,7 @@ class LocalNode:
 
 def _read(path: Path) -> str:
     """Read a file so that what is written back is byte for byte the same, line ends included."""
-    return path.read_bytes().decode("utf-8", "surrogateescape")
+    return read_text(path, "surrogateescape")
 
 
 def _words(error: OSError) -> str:

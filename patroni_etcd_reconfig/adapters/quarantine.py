@@ -25,7 +25,7 @@ from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settin
 from patroni_etcd_reconfig.adapters.inventory import NodeConfig
 from patroni_etcd_reconfig.adapters.process import end_process, end_with, process_start, read_child
 from patroni_etcd_reconfig.errors import NodeControlError
-from patroni_etcd_reconfig.files import write_atomically
+from patroni_etcd_reconfig.files import read_text, write_atomically
 
 # Fast elections for a member that has nobody to wait for; etcd wants 5 heartbeats in an election timeout.
 # A start takes 0.05 s with these, 0.15 s with 10 and 100, and 1.4 s with etcd's defaults (3.4.23, 3.6.6).
@@ -141,7 +141,7 @@ class LocalQuarantine:
     def _start(self, changes: Mapping[str, str], force: bool) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = Path(self.config.config_file)
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        text = read_text(path, "surrogateescape")
         make = _yaml_launch if is_yaml(path.name) else _environment_launch
         launch = make(self.etcd, text, changes, force)
         try:

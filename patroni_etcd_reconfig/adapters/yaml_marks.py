@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from patroni_etcd_reconfig.errors import ConfigError
+from patroni_etcd_reconfig.files import read_text
 
 # libyaml's loader is about ten times as fast; some distributions build PyYAML without it.
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -72,7 +73,7 @@ class YamlDocument:
 def read_document(path: Path, what: str, hint: str) -> YamlDocument:
     """Read a YAML file; ConfigError names the file, `what` it was wanted for, and the hint."""
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path)
     except OSError as error:
         raise ConfigError(f"{what} {path}: {error.strerror or error}", hint=hint) from error
     except UnicodeDecodeError as error:

@@ -24,7 +24,7 @@ from patroni_etcd_reconfig.core.planner import Plan, make_plan
 from patroni_etcd_reconfig.core.step_words import describe
 from patroni_etcd_reconfig.engine.result import timestamp
 from patroni_etcd_reconfig.errors import ConfigError, ExitCode, ReconfigError
-from patroni_etcd_reconfig.files import write_atomically
+from patroni_etcd_reconfig.files import read_text, write_atomically
 
 FORMAT = 1
 
@@ -92,7 +92,7 @@ def planned_change(path: Path, wiring: Wiring, etcd: EtcdView) -> Change:
 def read_plan(path: Path) -> tuple[Change, tuple[str, ...]]:
     """Return the change and the steps, in words, of a plan file; ConfigError for what is none."""
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = json.loads(read_text(path))
         written, plan = data["format"], data["plan"]
         change, steps = decode_change(plan["change"]), plan["steps"]
     except OSError as error:

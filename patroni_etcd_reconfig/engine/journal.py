@@ -274,5 +274,5 @@ def journal_error(path: Path, error: OSError) -> JournalError:
     """Return the error for a journal that can't be read or written: nothing is done without one."""
     return JournalError(
         f"{path}: {error.strerror or error}",
-        hint="make room or correct the rights there, or set policy.state_dir in the inventory; then resume",
+        hint="make room or correct the rights there, or set policy.state_dir in the inventory",
     )

@@ -12,7 +12,7 @@ from patroni_etcd_reconfig.core.recovery.codec import NotReadableError, read_evi
 from patroni_etcd_reconfig.core.recovery.evidence import Evidence
 from patroni_etcd_reconfig.core.recovery.merge import merge
 from patroni_etcd_reconfig.errors import ConfigError
-from patroni_etcd_reconfig.files import write_atomically
+from patroni_etcd_reconfig.files import read_text, write_atomically
 
 COLLECT_HINT = "give files that `patronictl-etcd recover collect -o FILE` wrote"
 
@@ -25,7 +25,7 @@ def read_evidence(paths: Sequence[Path]) -> tuple[Evidence, tuple[Finding, ...]]
 def read_json(path: Path, hint: str) -> Any:
     """Return what a file holds; ConfigError says where it is cut off or is no JSON."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(read_text(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}", hint=hint) from error
     except (ValueError, RecursionError) as error:
