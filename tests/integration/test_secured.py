@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -115,6 +117,25 @@ def test_a_member_is_added_and_an_addition_that_is_killed_is_aborted(tool: Tool)
 def test_a_dead_member_is_replaced(tool: Tool) -> None:
     tool.service("n2", "stop")
     done(tool, "replace", "n2")
+
+
+def test_a_lost_majority_is_brought_back(tool: Tool, tmp_path: Path) -> None:
+    evidence, plan = tmp_path / "evidence.json", tmp_path / "plan.json"
+    for i in (2, 3):
+        os.kill(tool.etcd_pid(i), signal.SIGKILL)
+        tool.service(f"n{i}", "stop")
+        shutil.rmtree(tool.layout.etcd_data(i))
+    collected = tool.run("recover", "collect", "-o", str(evidence))
+    assert collected.code == 0, collected.err
+    planned = tool.run("recover", "plan", str(evidence), "-o", str(plan), "-f", "json")
+    assert planned.code == 0, planned.err + planned.out
+    made = json.loads(plan.read_text())["plan"]
+    assert (made["way"], made["survivor"]["node"]) == ("force", "n1")
+    applied = tool.run("recover", "apply", str(plan), "--confirm", made["id"], "-f", "json", seconds=240)
+    assert applied.code == 0, applied.err + applied.out
+    assert set(tool.ids()) == {f"n{i}" for i in NODES}
+    said = collected.err + planned.err + planned.out + applied.err + applied.out
+    assert PASSWORD[:6] not in said + evidence.read_text() + plan.read_text()  # JSON escapes its end
 
 
 def test_the_rest_leaves_the_members_as_they_are(tool: Tool, tmp_path: Path) -> None:
