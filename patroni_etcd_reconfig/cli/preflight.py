@@ -6,7 +6,7 @@ import click
 
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.output import accept_option, format_option, show_data, show_findings, tsv
-from patroni_etcd_reconfig.cli.running import named, unfinished_findings
+from patroni_etcd_reconfig.cli.running import named
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import cycle_of
 from patroni_etcd_reconfig.core.findings import Finding, blockers
@@ -24,7 +24,7 @@ def command(app: App, names: tuple[str, ...]) -> int:
     wiring = Wiring(app)
     seen = wiring.observe()
     change = named(lambda _, etcd: cycle_of(etcd, names), wiring, seen.etcd)
-    findings = (*unfinished_findings(wiring, change), *examine(seen, change, app.policy))
+    findings = (*wiring.unfinished(change.cluster_id), *examine(seen, change, app.policy))
     _show(app, findings)
     return int(ExitCode.BLOCKED if blockers(findings) else ExitCode.DONE)
 

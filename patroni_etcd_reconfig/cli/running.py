@@ -24,14 +24,13 @@ from patroni_etcd_reconfig.cli.seats import with_client_urls
 from patroni_etcd_reconfig.cli.summary import show_nothing, show_result
 from patroni_etcd_reconfig.cli.wiring import Wiring
 from patroni_etcd_reconfig.core.changes import Change, Seat, UnknownMemberError, equality_with
-from patroni_etcd_reconfig.core.findings import Finding, blocker, blockers
+from patroni_etcd_reconfig.core.findings import Finding, blockers
 from patroni_etcd_reconfig.core.model import EtcdView, Observation, format_id
 from patroni_etcd_reconfig.core.planner import make_plan
 from patroni_etcd_reconfig.core.preflight import examine
 from patroni_etcd_reconfig.engine.journal import Journal
 from patroni_etcd_reconfig.engine.operation import begin_journal, dry_run, new_operation_id
 from patroni_etcd_reconfig.engine.result import Result
-from patroni_etcd_reconfig.engine.unfinished import find_unfinished
 from patroni_etcd_reconfig.errors import ConfigError, ExitCode, ReconfigError
 
 # Long enough for an election, for etcd's 5 s rule after a restart, and for a Patroni loop, in seconds.
@@ -115,22 +114,9 @@ def preflight(wiring: Wiring, change: Change, seen: Observation) -> tuple[Observ
         seen = wiring.observe()
 
 
-def unfinished_findings(wiring: Wiring, change: Change) -> tuple[Finding, ...]:
-    """Return a blocker for every operation on this cluster that waits to be resumed."""
-    return tuple(
-        blocker(
-            "UNFINISHED_OPERATION",
-            record.operation_id,
-            f"this {record.change.verb} is not finished",
-            wiring.app.command_line("resume", record.operation_id),
-        )
-        for record in find_unfinished(wiring.app.state_dir, wiring.mirror, change.cluster_id)
-    )
-
-
 def refuse_unfinished(wiring: Wiring, change: Change) -> None:
     """Raise UnfinishedError when an operation on this cluster waits to be resumed."""
-    for finding in unfinished_findings(wiring, change):
+    for finding in wiring.unfinished(change.cluster_id):
         raise UnfinishedError(f"{finding.subject}: {finding.detail}", hint=finding.remedy)
 
 

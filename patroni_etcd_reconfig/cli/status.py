@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import click
 
@@ -21,6 +22,8 @@ from patroni_etcd_reconfig.core.model import (
 from patroni_etcd_reconfig.core.preflight import examine_state
 from patroni_etcd_reconfig.core.quorum import failure_tolerance, quorum
 from patroni_etcd_reconfig.core.status import role_of, status_as_dict
+from patroni_etcd_reconfig.engine.pending import pending_findings
+from patroni_etcd_reconfig.engine.roster import Roster
 from patroni_etcd_reconfig.errors import ReconfigError, UnreachableError
 from patroni_etcd_reconfig.observe.everything import Observer
 
@@ -67,10 +70,16 @@ def _look(app: App) -> str:
         seen = observer.observe()
     except UnreachableError as error:
         raise _with_nodes(error, observer) from error
-    findings = examine_state(seen, app.policy)
+    findings = (*_pending(app, seen.etcd), *examine_state(seen, app.policy))
     if app.wants_data:
         return as_text(app.format, status_as_dict(seen, findings))
     return _tsv(seen) if app.format == "tsv" else _pretty(seen, findings)
+
+
+def _pending(app: App, etcd: EtcdView) -> tuple[Finding, ...]:
+    roster = Roster(app.connector, app.look_deadline)
+    roster.update(etcd)
+    return pending_findings(app.state_dir, roster, etcd, partial(app.command_line, "resume"))
 
 
 def _with_nodes(error: UnreachableError, observer: Observer) -> UnreachableError:

@@ -22,6 +22,7 @@ from patroni_etcd_reconfig.engine.loop import Reporter
 from patroni_etcd_reconfig.engine.mirror import Mirror
 from patroni_etcd_reconfig.engine.moving import Moving
 from patroni_etcd_reconfig.engine.operation import Operation
+from patroni_etcd_reconfig.engine.pending import unfinished_findings
 from patroni_etcd_reconfig.engine.relocating import Relocating
 from patroni_etcd_reconfig.engine.returning import Returning
 from patroni_etcd_reconfig.engine.roster import Roster
@@ -55,6 +56,11 @@ class Wiring:
         seen = self.observer.observe(connections=connections)
         self.roster.update(seen.etcd)
         return seen
+
+    def unfinished(self, cluster_id: int) -> tuple[Finding, ...]:
+        """Return a blocker for every operation on this cluster that waits to be resumed."""
+        again = partial(self.app.command_line, "resume")
+        return unfinished_findings(self.app.state_dir, self.mirror, cluster_id, again)
 
     def prepare(self, change: Change) -> bool:
         """Know the places that data moves from and to, and new members' URLs, whatever the inventory says.

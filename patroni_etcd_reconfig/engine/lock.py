@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -163,6 +164,20 @@ class Lock:
                     break
                 except EtcdError:
                     continue
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds the lock: the id of the operation, "" where none was left, and all that is known in words."""
+
+    operation_id: str
+    words: str
+
+
+def lock_holder(client: EtcdApi) -> Holder | None:
+    """Return who works on the cluster now; None for nobody, or for a process of this host that is dead."""
+    held = [kv for kv in client.range(LOCK_KEY).kvs if not _is_dead_here(kv)]
+    return Holder(str(_holder(held[0]).get("operation", "")), _who(held[0])) if held else None
 
 
 def _holder(kv: KeyValue) -> Mapping[str, Any]:

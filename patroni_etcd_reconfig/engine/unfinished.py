@@ -15,16 +15,16 @@ from patroni_etcd_reconfig.files import append_durably
 _SAFE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
-def find_unfinished(state_dir: Path, mirror: Mirror, cluster_id: int) -> list[Record]:
-    """Return the unfinished operations on this cluster, newest first."""
+def find_unfinished(state_dir: Path, mirror: Mirror | None, cluster_id: int) -> list[Record]:
+    """Return the unfinished operations on this cluster, newest first; without a mirror this host's."""
     records = all_records(state_dir, mirror)
     return [r for r in records if not r.finished and r.change.cluster_id == cluster_id]
 
 
-def all_records(state_dir: Path, mirror: Mirror) -> list[Record]:
-    """Return every operation that is known here or in etcd, newest first."""
+def all_records(state_dir: Path, mirror: Mirror | None) -> list[Record]:
+    """Return every operation that is known here or in etcd, newest first; without a mirror this host's."""
     records: dict[str, Record] = {}
-    for record in (*_local(state_dir), *_remote(mirror)):
+    for record in (*_local(state_dir), *(_remote(mirror) if mirror else ())):
         known = records.get(record.operation_id)
         # The file is ahead of its copy, unless another host went on with the operation.
         if known is None or record.entries > known.entries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +18,7 @@ from patroni_etcd_reconfig.core.model import Observation
 from patroni_etcd_reconfig.core.steps import AddLearner, Verify
 from patroni_etcd_reconfig.engine.journal import Journal, Record, begin, reopen
 from patroni_etcd_reconfig.engine.mirror import Mirror
+from patroni_etcd_reconfig.engine.pending import unfinished_findings
 from patroni_etcd_reconfig.errors import ConfigError, ExitCode
 from tests.core.builders import IDS, cycle, etcd, learner, seen, urls, voters
 from tests.engine.fakes import FakeClock
@@ -203,7 +205,7 @@ def test_no_change_begins_over_one_that_was_left_half_done_during_the_prompt(tmp
         mirror=Copies([]),
         journal_path=journal_path,
         operation=lambda *args, **options: waiting,
-        app=SimpleNamespace(state_dir=tmp_path, command_line=lambda *words: " ".join(words)),
+        unfinished=partial(unfinished_findings, tmp_path, Copies([]), resume="resume {}".format),
     )
     with pytest.raises(running.UnfinishedError) as caught:
         running.run_change(cast(Wiring, wiring), CHANGE, ())

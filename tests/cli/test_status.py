@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,11 +12,13 @@ import pytest
 import yaml
 
 from patroni_etcd_reconfig.adapters.inventory import Inventory
+from patroni_etcd_reconfig.adapters.patroni_config import PatroniConfig
 from patroni_etcd_reconfig.cli import status
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.core.model import Observation, PatroniMember
 from patroni_etcd_reconfig.core.policy import Policy
 from tests.core.builders import down, etcd, learner, patroni, seen, voter, voters
+from tests.fake_etcd import FakeEtcd
 
 MIB = 1024 * 1024
 MEMBERS = (
@@ -38,7 +41,12 @@ class Seeing:
 def shown(state: Observation, fmt: str = "pretty") -> str:
     """Return what `status` prints, without colours."""
     app = App(format=fmt)
-    app.__dict__.update(policy=Policy(), inventory=Inventory())
+    patroni_file = PatroniConfig("/etc/patroni.yml", "demo", "/service", ())
+    etcd_of_all = FakeEtcd("a", "b", "c").connect
+    nowhere = Path("/nowhere")
+    app.__dict__.update(
+        policy=Policy(), inventory=Inventory(), patroni=patroni_file, connector=etcd_of_all, state_dir=nowhere
+    )
     app.observer = lambda *_: Seeing(state)  # type: ignore[method-assign,assignment]
     return click.unstyle(status._look(app))
 
@@ -157,7 +165,12 @@ def test_watching_json_clears_the_screen_before_it_prints(monkeypatch: pytest.Mo
         raise WatchedEnoughError
 
     app = App(format="json")
-    app.__dict__.update(policy=Policy(), inventory=Inventory())
+    patroni_file = PatroniConfig("/etc/patroni.yml", "demo", "/service", ())
+    etcd_of_all = FakeEtcd("a", "b", "c").connect
+    nowhere = Path("/nowhere")
+    app.__dict__.update(
+        policy=Policy(), inventory=Inventory(), patroni=patroni_file, connector=etcd_of_all, state_dir=nowhere
+    )
     app.observer = lambda *_: Seeing(seen(voters(3)))  # type: ignore[method-assign,assignment]
     monkeypatch.setattr(click, "clear", lambda: said.append("clear"))
     monkeypatch.setattr(click, "echo", lambda text="", **options: said.append(str(text)))

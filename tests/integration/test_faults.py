@@ -17,7 +17,7 @@ import pytest
 
 from patroni_etcd_reconfig.lab.etcd_only import start_members
 from tests.integration.etcd_servers import EtcdCluster, wait_until
-from tests.integration.tool import CLI, Outcome, Tool, tool_on
+from tests.integration.tool import CLI, Outcome, Tool, tool_on, wait_for_line
 
 pytestmark = pytest.mark.etcd
 
@@ -247,3 +247,28 @@ def test_an_operation_ends_as_it_should_where_nobody_can_be_told(tool: Tool, str
     assert tool.leader() != leader
     last = tool.run("history", "-f", "json").json["operations"][0]
     assert (last["change"], last["state"]) == ("move-leader", "done")
+
+
+def _told_first(tool: Tool) -> list[tuple[str, str, str]]:
+    """Return what `status` says about operations."""
+    found = tool.run("status", "-f", "json").json["findings"]
+    return [
+        (one["code"], one["subject"], one["remedy"])
+        for one in found
+        if one["code"] in ("OPERATION_RUNS", "UNFINISHED_OPERATION")
+    ]
+
+
+def test_status_says_who_works_and_what_waits_to_be_resumed(tool: Tool) -> None:
+    assert _told_first(tool) == []
+    with tool.running("restart", "n1", "--force") as process:
+        wait_for_line(process, "restart n1 ...")
+        process.send_signal(signal.SIGSTOP)
+        ((runs, operation, _),) = _told_first(tool)
+        process.kill()
+    assert runs == "OPERATION_RUNS"
+    ((waits, same, remedy),) = _told_first(tool)
+    assert (waits, same) == ("UNFINISHED_OPERATION", operation)
+    assert remedy.endswith(f"resume {operation}")
+    assert tool.run("resume", "--force").code == 0
+    assert _told_first(tool) == []
