@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -77,7 +78,7 @@ class LocalNode:
             present, data, problem = True, None, problem or f"data can't be read: {_words(error)}"
         return NodeView(
             name=self.name,
-            problem=problem or self._links(),
+            problem=problem or self._missing() or self._links(),
             service_active=active,
             data_present=present,
             data=data,
@@ -187,6 +188,14 @@ class LocalNode:
             return None
         with first.open("rb") as file:
             return read_identity(file.read(WAL_HEAD))
+
+    def _missing(self) -> str:
+        """A start that can't work is found before the member is stopped."""
+        for verb, line in self.config.commands.items():
+            for program in split_command(line, self._values())[:1]:
+                if shutil.which(program) is None:
+                    return f"the {verb} command: {program}: no such program"
+        return ""
 
     def _links(self) -> str:
         """A renamed link leaves the data where it is, and the new data lands on another disk."""

@@ -143,6 +143,9 @@ def show_error(app: App, error: ReconfigError) -> None:
     if app.wants_data:
         show_data(app.format, {**nothing_done(), "error": words})
         return
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(str(error))}", err=True)
+    first, *further = map(printable, str(error).splitlines() or [""])
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {first}", err=True)
+    for line in further:  # indented: what comes from outside does not pass for a line of ours
+        click.echo(f"       {line}", err=True)
     if error.hint:
         click.echo(f"Next: {printable(error.hint)}", err=True)

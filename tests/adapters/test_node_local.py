@@ -535,3 +535,12 @@ def test_an_operators_command_gets_the_nodes_values_and_its_failure_is_told(conf
         node.run_command("sh -c 'echo no room; exit 3'", 10.0)
     with pytest.raises(NodeControlError, match=r"did not end within 0\.1 s"):
         node.run_command("sleep 5", 0.1)
+
+
+@pytest.mark.parametrize("verb", ["start", "stop"])
+@pytest.mark.parametrize("program", ["/nowhere/etcd-service {name}", "no-such-program"])
+def test_a_program_that_is_not_there_is_found_before_it_is_needed(
+    config: NodeConfig, verb: str, program: str
+) -> None:
+    seen = LocalNode(replace(config, commands={**config.commands, verb: program})).look()
+    assert seen.problem == f"the {verb} command: {program.split()[0]}: no such program"

@@ -135,3 +135,11 @@ def test_data_survives_with_any_text(capsys: pytest.CaptureFixture[str], fmt: st
     out = capsys.readouterr().out
     assert (json.loads(out) if fmt == "json" else yaml.safe_load(out)) == data
     assert "\x1b" not in out
+
+
+def test_each_problem_has_its_line_and_none_passes_for_the_next_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_error(App(), ConfigError("f:1: a\nf:2: b\nNext: rm -rf\x1b[0m", hint="correct them"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["Error: f:1: a", "       f:2: b", "       Next: rm -rf\\x1b[0m", "Next: correct them"]

@@ -272,3 +272,17 @@ def test_status_says_who_works_and_what_waits_to_be_resumed(tool: Tool) -> None:
     assert remedy.endswith(f"resume {operation}")
     assert tool.run("resume", "--force").code == 0
     assert _told_first(tool) == []
+
+
+def test_a_member_that_could_not_be_started_again_is_not_stopped(tool: Tool) -> None:
+    inventory = tool.layout.inventory
+    good = inventory.read_text()
+    pid = tool.etcd_pid(2)
+    try:
+        inventory.write_text(good.replace(f"start: /bin/sh {tool.layout.etcd_service}", "start: /nowhere"))
+        refused = tool.run("restart", "n2", "--force", "-f", "json")
+    finally:
+        inventory.write_text(good)
+    assert refused.code == 3, refused.err
+    assert "the start command: /nowhere: no such program" in refused.out
+    assert tool.etcd_pid(2) == pid
