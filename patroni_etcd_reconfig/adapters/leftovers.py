@@ -17,6 +17,7 @@ from patroni_etcd_reconfig.adapters.inventory import NodeConfig
 
 # As new_operation_id makes them: 20260101T000000Z-cycle-abc123.
 OPERATION = r"(?P<operation>(?P<moment>[0-9]{8}T[0-9]{6}Z)-[a-z-]+-[0-9a-f]{6})"
+PART = r"\.part"  # ends the name of what was not whole yet: its process was killed
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def find_leftovers(nodes: Iterable[NodeConfig], state_dir: Path) -> list[Leftove
     local = [node for node in nodes if node.via == "local"]
     in_use = {Path(path) for node in local for path in _places(node)}
     found = [item for node in local for item in _of_node(node)]
-    found += _matching(state_dir / "snapshots", f"[0-9a-f]+-{OPERATION}\\.db", "snapshot")
+    found += _matching(state_dir / "snapshots", f"[0-9a-f]+-{OPERATION}\\.db({PART})?", "snapshot")
     unique = {item.path: item for item in found if not _holds(item.path, in_use)}
     return sorted(unique.values(), key=lambda item: (item.at, str(item.path)))
 
@@ -55,8 +56,9 @@ def _places(node: NodeConfig) -> tuple[str, ...]:
 def _of_node(node: NodeConfig) -> Iterator[Leftover]:
     for place in (node.data_dir, node.wal_dir):
         if place:
-            pattern = f"{re.escape(Path(place).name)}\\.([0-9a-f]+|unknown)\\.{OPERATION}"
-            yield from _matching(Path(place).parent, pattern, "data")
+            name = re.escape(Path(place).name)
+            for pattern in (f"{name}\\.([0-9a-f]+|unknown)\\.{OPERATION}", f"{name}\\.{OPERATION}{PART}"):
+                yield from _matching(Path(place).parent, pattern, "data")
     config = Path(node.config_file)
     yield from _matching(config.parent, f"{re.escape(config.name)}\\.{OPERATION}", "config")
 

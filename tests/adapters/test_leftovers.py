@@ -43,6 +43,15 @@ def test_data_configuration_and_snapshot_of_an_operation_are_found_with_its_time
     assert {item.size for item in found if item.kind == "data"} == {10}
 
 
+def test_what_was_not_whole_when_its_process_was_killed_is_found(tmp_path: Path) -> None:
+    copy = _directory(tmp_path / f"n1.{OPERATION}.part")
+    (tmp_path / "state" / "snapshots").mkdir(parents=True)
+    snapshot = tmp_path / "state" / "snapshots" / f"37050653dc7b60cb-{OPERATION}.db.part"
+    snapshot.touch()
+    found = find_leftovers([_node(tmp_path)], tmp_path / "state")
+    assert {(item.path, item.kind) for item in found} == {(copy, "data"), (snapshot, "snapshot")}
+
+
 @pytest.mark.parametrize(
     "name",
     [
