@@ -17,6 +17,7 @@ import pytest
 
 from patroni_etcd_reconfig.lab.etcd_only import start_members
 from tests.integration.etcd_servers import EtcdCluster, wait_until
+from tests.integration.kills import ACCEPT
 from tests.integration.tool import CLI, Outcome, Tool, tool_on, wait_for_line
 
 pytestmark = pytest.mark.etcd
@@ -239,7 +240,7 @@ def _enable_auth(url: str, etcd_dir: Path) -> None:
 
 @pytest.mark.parametrize(("streams", "code"), [("> /dev/full", 1), ("0<&- >&- 2>&-", 0)])
 def test_an_operation_ends_as_it_should_where_nobody_can_be_told(tool: Tool, streams: str, code: int) -> None:
-    line = f"{shlex.join(tool.command('move-leader', '--force'))} {streams}"
+    line = f"{shlex.join(tool.command('move-leader', '--force', *ACCEPT))} {streams}"
     leader = tool.leader()
     done = subprocess.run(["/bin/sh", "-c", line], stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == code
@@ -261,7 +262,7 @@ def _told_first(tool: Tool) -> list[tuple[str, str, str]]:
 
 def test_status_says_who_works_and_what_waits_to_be_resumed(tool: Tool) -> None:
     assert _told_first(tool) == []
-    with tool.running("restart", "n1", "--force") as process:
+    with tool.running("restart", "n1", "--force", *ACCEPT) as process:
         wait_for_line(process, "restart n1 ...")
         process.send_signal(signal.SIGSTOP)
         ((runs, operation, _),) = _told_first(tool)
@@ -270,7 +271,7 @@ def test_status_says_who_works_and_what_waits_to_be_resumed(tool: Tool) -> None:
     ((waits, same, remedy),) = _told_first(tool)
     assert (waits, same) == ("UNFINISHED_OPERATION", operation)
     assert remedy.endswith(f"resume {operation}")
-    assert tool.run("resume", "--force").code == 0
+    assert tool.run("resume", "--force", *ACCEPT).code == 0
     assert _told_first(tool) == []
 
 
