@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 
 import click
 
@@ -46,15 +47,24 @@ def upgrade(app: App, names: tuple[str, ...], line: str, to_version: str, force:
 
 def _check_line(line: str, to_version: str) -> None:
     try:
-        unknown = {name for word in shlex.split(line) for name in placeholders(word)} - set(PLACEHOLDERS)
-        empty = not shlex.split(line)
+        problem = _problem_of(shlex.split(line))
     except ValueError as error:
         raise click.BadParameter(f"--command can't be read as a command line: {error}") from error
-    if unknown or empty:
-        what = f"unknown placeholder {{{min(unknown)}}}; allowed are {ALLOWED}" if unknown else "is empty"
-        raise click.BadParameter(f"--command: {what}")
+    if problem:
+        raise click.BadParameter(f"--command: {problem}")
     if to_version and parse_version(to_version) is None:
         raise click.BadParameter(f"--to {to_version} is not a version such as 3.5.30")
+
+
+def _problem_of(words: list[str]) -> str:
+    """What can't work is found while every member runs; all nodes are on this machine in this version."""
+    unknown = {name for word in words for name in placeholders(word)} - set(PLACEHOLDERS)
+    if unknown:
+        return f"unknown placeholder {{{min(unknown)}}}; allowed are {ALLOWED}"
+    if not words:
+        return "is empty"
+    missing = not placeholders(words[0]) and shutil.which(words[0]) is None
+    return f"{words[0]}: no such program" if missing else ""
 
 
 @click.command("move-leader")

@@ -236,3 +236,20 @@ def test_what_is_opened_next_becomes_no_standard_stream() -> None:
     )
     line = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} 0<&- >&- 2>&-"
     assert subprocess.run(["/bin/sh", "-c", line]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("", "is empty"),
+        ("sh 'x", "can't be read as a command line"),
+        ("sh {nam}", "unknown placeholder {nam}"),
+        ("exit 3", "exit: no such program"),
+        ("/nowhere/upgrade {name}", "/nowhere/upgrade: no such program"),
+    ],
+)
+def test_an_upgrade_that_could_not_be_run_stops_nobody(
+    capsys: pytest.CaptureFixture[str], line: str, problem: str
+) -> None:
+    assert run(["upgrade", "--command", line]) == ExitCode.USAGE
+    assert problem in capsys.readouterr().err
