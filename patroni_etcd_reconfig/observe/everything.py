@@ -24,6 +24,9 @@ from patroni_etcd_reconfig.ports import NodeControl
 
 # How long a node's own commands (is the service active?) may take in one look, in seconds.
 NODE_DEADLINE = 15.0
+# What a member without quorum has to read Patroni's keys, in seconds: it does so at once, or wants a login
+# first, which hangs without quorum.
+OWN_READ = 0.9
 
 
 @dataclass
@@ -66,7 +69,7 @@ class Observer:
         healthy = [view for view in etcd.healthy_voters if view.member.client_urls]
         answering = [view for view in etcd.voters if view.status and view.member.client_urls]
         for view in healthy or answering:
-            client = self.etcd.client(view.member.client_urls[0])
+            client = self.etcd.client(view.member.client_urls[0], None if healthy else OWN_READ)
             try:
                 found = look_at_patroni(
                     client, self.namespace, seconds=self.etcd.deadline, serializable=not healthy
