@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import tempfile
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def write_atomically(path: Path, text: str, mode: int = PRIVATE, like: Path | No
     is no file stays: root can replace /dev/null.
     """
     target = path.resolve()
-    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+    if target.exists() and not target.is_file():
         raise OSError(errno.EEXIST, "is there, and is no file")
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     temporary = Path(name)

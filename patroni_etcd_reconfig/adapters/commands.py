@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -38,6 +39,12 @@ def split_command(line: str, values: Mapping[str, str]) -> list[str]:
     The line is split first: whatever a value holds, it stays within its word.
     """
     return [word.format_map(values) for word in shlex.split(line)]
+
+
+def missing_program(argv: Sequence[str]) -> str:
+    """Say that a command's program is not there; "" where it is, or where there are no words."""
+    missing = argv and shutil.which(argv[0]) is None
+    return f"{argv[0]}: no such program" if missing else ""
 
 
 def run(

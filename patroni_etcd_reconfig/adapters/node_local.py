@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patroni_etcd_reconfig.adapters.commands import Outcome, run, split_command
+from patroni_etcd_reconfig.adapters.commands import Outcome, missing_program, run, split_command
 from patroni_etcd_reconfig.adapters.data_tree import LocalTree
 from patroni_etcd_reconfig.adapters.disk import database_bytes, free_bytes, is_mount, size_of
 from patroni_etcd_reconfig.adapters.etcd_config_file import is_yaml, read_settings, set_settings
@@ -192,9 +191,8 @@ class LocalNode:
     def _missing(self) -> str:
         """A start that can't work is found before the member is stopped."""
         for verb, line in self.config.commands.items():
-            for program in split_command(line, self._values())[:1]:
-                if shutil.which(program) is None:
-                    return f"the {verb} command: {program}: no such program"
+            if missing := missing_program(split_command(line, self._values())):
+                return f"the {verb} command: {missing}"
         return ""
 
     def _links(self) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 
 import click
 
+from patroni_etcd_reconfig.adapters.commands import missing_program
 from patroni_etcd_reconfig.adapters.inventory_checks import ALLOWED, PLACEHOLDERS, placeholders
 from patroni_etcd_reconfig.cli.app import App
 from patroni_etcd_reconfig.cli.running import carry_out, change_options
@@ -63,8 +63,7 @@ def _problem_of(words: list[str]) -> str:
         return f"unknown placeholder {{{min(unknown)}}}; allowed are {ALLOWED}"
     if not words:
         return "is empty"
-    missing = not placeholders(words[0]) and shutil.which(words[0]) is None
-    return f"{words[0]}: no such program" if missing else ""
+    return "" if placeholders(words[0]) else missing_program(words)
 
 
 @click.command("move-leader")

@@ -70,10 +70,11 @@ def _look(app: App) -> str:
         seen = observer.observe()
     except UnreachableError as error:
         raise _with_nodes(error, observer) from error
-    findings = (*_pending(app, seen.etcd), *examine_state(seen, app.policy))
-    if app.wants_data:
-        return as_text(app.format, status_as_dict(seen, findings))
-    return _tsv(seen) if app.format == "tsv" else _pretty(seen, findings)
+    found = examine_state(seen, app.policy)
+    if app.format == "tsv":  # which has no place for findings
+        return _tsv(seen)
+    findings = (*_pending(app, seen.etcd), *found)
+    return as_text(app.format, status_as_dict(seen, findings)) if app.wants_data else _pretty(seen, findings)
 
 
 def _pending(app: App, etcd: EtcdView) -> tuple[Finding, ...]:

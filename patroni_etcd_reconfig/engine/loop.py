@@ -88,12 +88,8 @@ class Engine:
         `seen` was seen under the lock: while it is fresh, the first step needs no other look.
         """
         last, repeats = None, 0
-        seen = self._if_fresh(seen)
-        while True:
-            seen = seen or self._look()
-            steps = make_plan(seen, change).steps
-            if not steps:
-                return
+        seen = self._if_fresh(seen) or self._look()
+        while steps := make_plan(seen, change).steps:
             repeats = repeats + 1 if steps[0] == last else 0
             last = steps[0]
             if repeats > MAX_REPEATS:
@@ -101,7 +97,7 @@ class Engine:
             ready = self._pass_gates(seen, steps[0], change)
             if ready is not None:
                 self._do(steps, *ready)
-            seen = None
+            seen = self._look()
 
     def _if_fresh(self, seen: Observation | None) -> Observation | None:
         if seen is None or not 0 <= self.clock.monotonic() - seen.at <= FRESH:

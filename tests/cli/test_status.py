@@ -38,17 +38,23 @@ class Seeing:
         return self.state
 
 
-def shown(state: Observation, fmt: str = "pretty") -> str:
-    """Return what `status` prints, without colours."""
+def app_that_sees(state: Observation, fmt: str) -> App:
+    """Return an invocation on an etcd of which nobody has a journal."""
     app = App(format=fmt)
-    patroni_file = PatroniConfig("/etc/patroni.yml", "demo", "/service", ())
-    etcd_of_all = FakeEtcd("a", "b", "c").connect
-    nowhere = Path("/nowhere")
     app.__dict__.update(
-        policy=Policy(), inventory=Inventory(), patroni=patroni_file, connector=etcd_of_all, state_dir=nowhere
+        policy=Policy(),
+        inventory=Inventory(),
+        patroni=PatroniConfig("/etc/patroni.yml", "demo", "/service", ()),
+        connector=FakeEtcd("a", "b", "c").connect,
+        state_dir=Path("/nowhere"),
     )
     app.observer = lambda *_: Seeing(state)  # type: ignore[method-assign,assignment]
-    return click.unstyle(status._look(app))
+    return app
+
+
+def shown(state: Observation, fmt: str = "pretty") -> str:
+    """Return what `status` prints, without colours."""
+    return click.unstyle(status._look(app_that_sees(state, fmt)))
 
 
 def row(text: str, name: str) -> list[str]:
@@ -164,14 +170,7 @@ def test_watching_json_clears_the_screen_before_it_prints(monkeypatch: pytest.Mo
     def enough(seconds: float) -> None:
         raise WatchedEnoughError
 
-    app = App(format="json")
-    patroni_file = PatroniConfig("/etc/patroni.yml", "demo", "/service", ())
-    etcd_of_all = FakeEtcd("a", "b", "c").connect
-    nowhere = Path("/nowhere")
-    app.__dict__.update(
-        policy=Policy(), inventory=Inventory(), patroni=patroni_file, connector=etcd_of_all, state_dir=nowhere
-    )
-    app.observer = lambda *_: Seeing(seen(voters(3)))  # type: ignore[method-assign,assignment]
+    app = app_that_sees(seen(voters(3)), "json")
     monkeypatch.setattr(click, "clear", lambda: said.append("clear"))
     monkeypatch.setattr(click, "echo", lambda text="", **options: said.append(str(text)))
     monkeypatch.setattr("time.sleep", enough)
