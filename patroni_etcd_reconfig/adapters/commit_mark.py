@@ -15,6 +15,7 @@ from pathlib import Path
 from patroni_etcd_reconfig.adapters.data_dir import read_database, read_segments, segments_in
 from patroni_etcd_reconfig.core.bolt import BoltError
 from patroni_etcd_reconfig.core.wal_append import state_record
+from patroni_etcd_reconfig.core.wal_log import is_segment
 
 
 def raise_commit_mark(data_dir: Path, wal_dir: Path | None) -> tuple[int, int] | None:
@@ -24,7 +25,7 @@ def raise_commit_mark(data_dir: Path, wal_dir: Path | None) -> tuple[int, int] |
     Durable on return; killed in between, the record is whole or torn, and etcd cuts a torn one off.
     """
     wal = wal_dir or data_dir / "member" / "wal"
-    names = segments_in(wal)
+    names = list(filter(is_segment, segments_in(wal)))  # the last one is written to
     log, unread = read_segments(wal, names)
     try:
         applied = read_database(data_dir / "member" / "snap" / "db", "/").consistent_index or 0

@@ -102,9 +102,14 @@ class _Frame:
     after: int
 
 
+def is_segment(name: str) -> bool:
+    """Tell whether a file is named as etcd names the segments of a log."""
+    return _NAME.fullmatch(name) is not None
+
+
 def read_log(names: Iterable[str], content: Callable[[str], memoryview]) -> LogFacts:
     """Read the segments of a log; `content` gives the bytes of one by name. Never raises on what it reads."""
-    segments = sorted(name for name in names if _NAME.fullmatch(name))
+    segments = sorted(filter(is_segment, names))
     problems = _gaps(segments)
     state, ends, torn = HardState(0, 0, 0), [Position(0, 0)], False
     removals: list[Removal] = []
@@ -113,12 +118,12 @@ def read_log(names: Iterable[str], content: Callable[[str], memoryview]) -> LogF
         found = read_segment(content(name), is_last=number == 0)
         end = found.end if number == 0 else end
         state, torn = (state if state.term else found.state or state), torn or found.torn
-        ends += [end for end in (found.entry, found.snapshot) if end]
+        ends += [one for one in (found.entry, found.snapshot) if one]
         removals += found.removals
         problems += [f"{name}: {found.damage}"] if found.damage else []
         if state.term and found.entry:  # a snapshot alone can be of an index before the last entry
             break
-    last = max(ends, key=lambda end: end.index)
+    last = max(ends, key=lambda one: one.index)
     if state.commit > last.index:
         problems.append(f"the log ends at index {last.index}, and {state.commit} was committed")
     whose = read_identity(bytes(content(segments[-1])[:_HEAD])) if segments else None

@@ -212,7 +212,11 @@ def test_what_was_applied_is_marked_as_committed_and_etcd_goes_on_from_there(
         for i in (1, 2, 3):
             before = facts(cluster, i)
             assert before.consistent_index is not None
+            odd = cluster.data_dir(i) / "member" / "wal" / "notes.wal"  # somebody's own, and the last by name
+            odd.write_bytes(b"mine")
             raised = raise_commit_mark(cluster.data_dir(i), None)
+            assert odd.read_bytes() == b"mine"
+            odd.unlink()
             behind = before.commit < before.consistent_index
             lagging += behind
             assert raised == ((before.commit, before.consistent_index) if behind else None)
